@@ -1,1 +1,6 @@
+//! sentistream: the sentiment of an image stream.
 
+pub mod budget;
+pub mod error;
+pub mod message;
+pub mod metrics;

@@ -1,0 +1,115 @@
+//! Why a record is refused. The codes are stable: they travel in dead letters (`dlq.reason`) and in metric labels.
+
+use std::fmt;
+
+/// The closed list of reasons a record becomes a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The value is 0 bytes long.
+    Empty,
+    /// The record, the JSON text or the image is larger than its configured limit.
+    TooLarge,
+    /// The `content-type` header names an encoding that no worker reads.
+    UnsupportedContentType,
+    /// The value is not JSON in UTF-8, or not an object.
+    NotJson,
+    /// JSON nested deeper than the limit.
+    TooDeep,
+    /// A known field is missing, of the wrong type or out of its range; the detail names it.
+    BadField,
+    /// A text of the metadata is longer than its limit.
+    TextTooLong,
+    /// More headers than the limit.
+    TooManyHeaders,
+    /// A post without an image.
+    NoImage,
+    /// `image.data` is not base64.
+    BadBase64,
+    /// The image is given by URL and fetching is off.
+    FetchRefused,
+    /// Not one of the image formats that are read.
+    UnsupportedFormat,
+    /// The image is truncated or broken.
+    CorruptImage,
+    /// The image's header promises more pixels than the limit.
+    TooManyPixels,
+    /// The codec panicked; contained to this record.
+    CodecPanicked,
+    /// The model failed on this record alone, and works otherwise.
+    InferenceFailed,
+    /// The broker refused the result for its size.
+    ResultTooLarge,
+}
+
+impl Reason {
+    /// The code as it travels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedContentType => "unsupported_content_type",
+            Self::NotJson => "not_json",
+            Self::TooDeep => "too_deep",
+            Self::BadField => "bad_field",
+            Self::TextTooLong => "text_too_long",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::NoImage => "no_image",
+            Self::BadBase64 => "bad_base64",
+            Self::FetchRefused => "fetch_refused",
+            Self::UnsupportedFormat => "unsupported_format",
+            Self::CorruptImage => "corrupt_image",
+            Self::TooManyPixels => "too_many_pixels",
+            Self::CodecPanicked => "codec_panicked",
+            Self::InferenceFailed => "inference_failed",
+            Self::ResultTooLarge => "result_too_large",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The stage that refused a record (`dlq.stage`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Envelope, image bytes and text: everything before the model.
+    Decode,
+    /// The model's stages.
+    Model,
+    /// Publishing the outcome.
+    Publish,
+}
+
+impl Stage {
+    /// The name as it travels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Model => "model",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// A permanent fault of one record: it becomes a dead letter and the stream goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Refusal {
+    /// The stable code.
+    pub reason: Reason,
+    /// One line for a person: what was found, and where.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal with its one-line detail (line breaks in `detail`, which may quote input, become spaces).
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        let detail: String = detail.into().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Self { reason, detail }
+    }
+}

@@ -1,0 +1,257 @@
+//! What travels between the stages: a [`Record`] pulled from a topic (or read from a file), the [`Post`] in it, the
+//! [`Prepared`] tensors, and the one [`Outcome`] every record ends in. No stage is imported here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::budget::Permit;
+use crate::error::{Refusal, Stage};
+
+/// Where a record stands: its topic, partition and offset. Displayed as `topic/partition/offset`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Topic name (or the path of a file, for posts that came from no broker).
+    pub topic: Arc<str>,
+    /// Partition number.
+    pub partition: i32,
+    /// The record's own offset, not the next one.
+    pub offset: i64,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// One assignment of a partition to this worker. The same partition assigned again is another generation, and what is
+/// still on its way from the earlier one is dropped instead of published.
+#[derive(Debug)]
+pub struct Assignment {
+    /// Unique within this process.
+    pub generation: u64,
+    revoked: AtomicBool,
+}
+
+impl Assignment {
+    /// A live assignment.
+    #[must_use]
+    pub fn new(generation: u64) -> Arc<Self> {
+        Arc::new(Self { generation, revoked: AtomicBool::new(false) })
+    }
+
+    /// From now on outcomes of this assignment are dropped.
+    pub fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+    }
+
+    /// Whether the partition was taken away.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+}
+
+/// A record's place in the flow: what the offset ledger needs to settle it, and the permit it holds while in flight.
+#[derive(Debug)]
+pub struct Position {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The assignment it was pulled under.
+    pub assignment: Arc<Assignment>,
+    /// 0, 1, 2 … within the assignment, without the gaps that offsets have.
+    pub sequence: u64,
+    /// Given back when the position is dropped.
+    pub permit: Permit,
+    /// When it was pulled.
+    pub pulled_at: Instant,
+}
+
+/// A header of a record; a null value is `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Header name, case-sensitive in Kafka.
+    pub key: String,
+    /// Header value.
+    pub value: Option<Bytes>,
+}
+
+/// A record as it was pulled. Kept whole until its outcome is acknowledged, since a dead letter carries it byte for byte.
+#[derive(Debug)]
+pub struct Record {
+    /// Its place in the flow.
+    pub position: Position,
+    /// The key; results are keyed as their input was.
+    pub key: Option<Bytes>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// All headers in order.
+    pub headers: Vec<Header>,
+    /// The record's timestamp, where it has one.
+    pub timestamp: Option<Timestamp>,
+}
+
+impl Record {
+    /// The value of the first header of this name.
+    #[must_use]
+    pub fn header(&self, key: &str) -> Option<&Bytes> {
+        self.headers.iter().find(|header| header.key == key).and_then(|header| header.value.as_ref())
+    }
+}
+
+/// An object seen in an image, as the feed tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Its class name.
+    pub label: String,
+    /// Detector score in [0, 1]; 1 where the feed gives none.
+    pub score: f64,
+}
+
+/// What a feed tells about an image. Empty means missing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metadata {
+    /// Text posted with the image, hashtags and all.
+    pub caption: String,
+    /// Scene class.
+    pub scene: String,
+    /// Detected objects.
+    pub objects: Vec<Object>,
+    /// Hashtags, with or without `#`.
+    pub tags: Vec<String>,
+    /// Place name.
+    pub place: String,
+    /// When the photograph was taken, as given.
+    pub taken_at: String,
+}
+
+/// A post: an image (still encoded) with its metadata.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Post {
+    /// The facts that travel to the result unchanged.
+    pub facts: Facts,
+    /// Encoded image bytes.
+    pub image: Bytes,
+    /// What is told about it.
+    pub metadata: Metadata,
+}
+
+/// What of a post travels to its result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The post's id, at most 256 bytes.
+    pub id: String,
+    /// Feed or campaign.
+    pub source: Option<String>,
+    /// When it was published; else the record's timestamp.
+    pub published_at: Option<Timestamp>,
+    /// The post's own hashtags and objects, at most 16.
+    pub tags: Vec<String>,
+}
+
+/// The closed list of remarks on how a result came about. Displayed as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flag {
+    /// `<field>_missing`: the post brought nothing for this field.
+    Missing(Arc<str>),
+    /// `<field>_inferred`: the field was filled from the image by the bundle's tagger.
+    Inferred(Arc<str>),
+    /// `text_truncated`: a field's text was longer than the bundle's `max_tokens`.
+    TextTruncated,
+}
+
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(field) => write!(f, "{field}_missing"),
+            Self::Inferred(field) => write!(f, "{field}_inferred"),
+            Self::TextTruncated => f.write_str("text_truncated"),
+        }
+    }
+}
+
+/// A post ready for the model.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The record it came in.
+    pub record: Record,
+    /// What travels to the result.
+    pub facts: Facts,
+    /// What the model reads.
+    pub input: ModelInput,
+    /// Remarks so far.
+    pub flags: Vec<Flag>,
+}
+
+/// What the model reads of one post.
+#[derive(Debug, Clone)]
+pub struct ModelInput {
+    /// RGB, u8 [H, W, 3] of the bundle's image size.
+    pub pixels: Vec<u8>,
+    /// Token ids of each field of the bundle, in its order; `None` is an absent field.
+    pub fields: Vec<Option<Vec<u32>>>,
+}
+
+/// What the model says of one post.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// One per label of the bundle, summing to 1.
+    pub probabilities: Vec<f32>,
+    /// The image's weight, then one per field of the bundle, summing to 1; absent fields have 0.
+    pub relevance: Vec<f32>,
+    /// p(label | all) - p(label | without the field), for each field present.
+    pub effects: Vec<Option<f32>>,
+    /// For each field whether the tagger stood in for it.
+    pub inferred: Vec<bool>,
+    /// Tags that the tagger saw, best first; empty where it did not run.
+    pub inferred_tags: Vec<String>,
+}
+
+/// A scored post.
+#[derive(Debug)]
+pub struct Scored {
+    /// What travels from the post.
+    pub facts: Facts,
+    /// What the model says.
+    pub prediction: Prediction,
+    /// Remarks, decode's and the model's.
+    pub flags: Vec<Flag>,
+}
+
+/// How a record ended.
+#[derive(Debug)]
+pub enum Verdict {
+    /// A result is published.
+    Scored(Box<Scored>),
+    /// A dead letter is published.
+    Refused {
+        /// Reason and detail.
+        refusal: Refusal,
+        /// The stage that refused it.
+        stage: Stage,
+    },
+    /// A null value: forwarded under its key, so that erasing a post reaches the results.
+    Tombstone,
+}
+
+/// Every record ends in exactly one outcome.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The record, whole.
+    pub record: Record,
+    /// How it ended.
+    pub verdict: Verdict,
+}
+
+impl Outcome {
+    /// A dead letter.
+    #[must_use]
+    pub fn refused(record: Record, stage: Stage, refusal: Refusal) -> Self {
+        Self { record, verdict: Verdict::Refused { refusal, stage } }
+    }
+}
