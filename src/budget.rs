@@ -8,16 +8,40 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntGauge;
+use serde::Deserialize;
 
 /// Limits of what is in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Records.
+    #[serde(rename = "in_flight_records")]
     pub records: usize,
     /// Bytes of keys, values and headers.
+    #[serde(rename = "in_flight_bytes")]
     pub bytes: usize,
     /// Bytes of the largest record that is decoded.
     pub record_bytes: usize,
+}
+
+impl Limits {
+    /// # Errors
+    /// What is wrong, with the key and the fix.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.records == 0 {
+            return Err("limits.in_flight_records is 0; set it to at least 1".into());
+        }
+        if self.record_bytes < 1024 {
+            return Err(format!("limits.record_bytes is {}; set it to at least 1024", self.record_bytes));
+        }
+        if self.bytes < self.record_bytes {
+            return Err(format!(
+                "limits.in_flight_bytes ({}) is below limits.record_bytes ({}); one record must fit",
+                self.bytes, self.record_bytes
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]

@@ -1,0 +1,257 @@
+//! Groups prepared posts into batches. [`Batcher`] is pure: it holds posts, knows the limits and says when a batch is due;
+//! [`run`] is the stage around it, which starts a batch whenever the model is free and anything waits.
+//!
+//! `linger` is off (0) by default: under load batches fill by themselves while the model is busy, and without load a post
+//! should not wait. Set it where larger batches are worth a delay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::{Instant, sleep_until};
+
+use crate::message::Prepared;
+use crate::metrics::Metrics;
+
+/// Limits of a batch.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Most posts in a batch.
+    pub max_posts: usize,
+    /// Most tokens in a batch, over all fields of its posts. The first post always fits.
+    pub max_tokens: usize,
+    /// How long a batch that is not full waits for more posts, in milliseconds; 0 starts it as soon as the model is free.
+    pub linger_ms: u64,
+}
+
+impl Settings {
+    /// # Errors
+    /// What is wrong, with the key and the fix.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.max_posts == 0 || self.max_posts > 1024 {
+            return Err(format!("batch.max_posts is {}; set it between 1 and 1024", self.max_posts));
+        }
+        if self.max_tokens == 0 {
+            return Err("batch.max_tokens is 0; set it to at least 1".into());
+        }
+        if self.linger_ms > 60_000 {
+            return Err(format!("batch.linger_ms is {}; set it to at most 60000", self.linger_ms));
+        }
+        Ok(())
+    }
+}
+
+/// Why a batch was started; a label of `batches_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushReason {
+    /// It held `max_posts`.
+    Posts,
+    /// The next post would have gone over `max_tokens`.
+    Tokens,
+    /// The model was free (and `linger`, if any, was over).
+    ModelFree,
+    /// No more posts will come.
+    Drain,
+}
+
+impl FlushReason {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Posts => "posts",
+            Self::Tokens => "tokens",
+            Self::ModelFree => "model_free",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+/// What a batcher needs to know of a post.
+pub trait Weighed {
+    /// Tokens over all fields.
+    fn tokens(&self) -> usize;
+}
+
+impl Weighed for Prepared {
+    fn tokens(&self) -> usize {
+        self.input.fields.iter().flatten().map(Vec::len).sum()
+    }
+}
+
+/// The posts of the next batch.
+#[derive(Debug)]
+pub struct Batcher<T> {
+    settings: Settings,
+    waiting: Vec<T>,
+    tokens: usize,
+    oldest: Option<Instant>,
+    /// The post that did not fit: the first of the batch after this one.
+    overflow: Option<T>,
+}
+
+impl<T: Weighed> Batcher<T> {
+    /// An empty batcher.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, waiting: Vec::new(), tokens: 0, oldest: None, overflow: None }
+    }
+
+    /// Whether another post may be pushed.
+    pub fn has_room(&self) -> bool {
+        self.overflow.is_none() && self.waiting.len() < self.settings.max_posts
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes a post in; only when [`Self::has_room`].
+    pub fn push(&mut self, post: T, now: Instant) {
+        let tokens = post.tokens();
+        if !self.waiting.is_empty() && self.tokens + tokens > self.settings.max_tokens {
+            self.overflow = Some(post);
+            return;
+        }
+        self.tokens += tokens;
+        self.waiting.push(post);
+        self.oldest.get_or_insert(now);
+    }
+
+    /// Why a batch may start at `now`, given that the model is free; `None`: not yet.
+    pub fn due(&self, now: Instant) -> Option<FlushReason> {
+        if self.overflow.is_some() {
+            return Some(FlushReason::Tokens);
+        }
+        if self.waiting.len() >= self.settings.max_posts {
+            return Some(FlushReason::Posts);
+        }
+        self.deadline().filter(|deadline| *deadline <= now).map(|_| FlushReason::ModelFree)
+    }
+
+    /// When the batch is due even if it is not full.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.oldest.map(|oldest| oldest + Duration::from_millis(self.settings.linger_ms))
+    }
+
+    /// Takes the batch out, at least one post if any waits.
+    pub fn take(&mut self, now: Instant) -> Vec<T> {
+        let batch = std::mem::take(&mut self.waiting);
+        self.tokens = 0;
+        self.oldest = None;
+        if let Some(post) = self.overflow.take() {
+            self.push(post, now);
+        }
+        batch
+    }
+}
+
+/// The stage: from `posts` into batches on `batches`, whose capacity of 1 is the one batch prefetched while the model is
+/// busy. Ends when `posts` is closed and everything was handed on, or when the model is gone.
+pub async fn run(settings: Settings, mut posts: Receiver<Prepared>, batches: Sender<Vec<Prepared>>, metrics: Arc<Metrics>) {
+    let mut batcher = Batcher::new(settings);
+    let mut open = true;
+    while open || !batcher.is_empty() {
+        let now = Instant::now();
+        let due = if open { batcher.due(now) } else { Some(FlushReason::Drain) };
+        tokio::select! {
+            // Posts that are there already join the batch before it starts.
+            biased;
+            post = posts.recv(), if open && batcher.has_room() => match post {
+                Some(post) => batcher.push(post, Instant::now()),
+                None => open = false,
+            },
+            slot = batches.reserve(), if due.is_some() => {
+                let (Ok(slot), Some(reason)) = (slot, due) else { return };
+                let batch = batcher.take(Instant::now());
+                metrics.batches.with_label_values(&[reason.as_str()]).inc();
+                #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1024 posts")]
+                metrics.batch_size.observe(batch.len() as f64);
+                slot.send(batch);
+            }
+            () = sleep_until(batcher.deadline().unwrap_or(now)), if due.is_none() && !batcher.is_empty() => {}
+        }
+        metrics.queue_depth.with_label_values(&["batch"]).set(i64::try_from(posts.len()).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    impl Weighed for usize {
+        fn tokens(&self) -> usize {
+            *self
+        }
+    }
+
+    fn settings(max_posts: usize, max_tokens: usize, linger_ms: u64) -> Settings {
+        Settings { max_posts, max_tokens, linger_ms }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_linger_one_post_is_due_at_once() {
+        let mut batcher = Batcher::new(settings(4, 100, 0));
+        assert_eq!(batcher.due(Instant::now()), None, "nothing waits");
+        batcher.push(1usize, Instant::now());
+        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::ModelFree));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn linger_holds_a_small_batch_back_from_its_oldest_post_on() {
+        let mut batcher = Batcher::new(settings(4, 100, 50));
+        let start = Instant::now();
+        batcher.push(1usize, start);
+        tokio::time::advance(Duration::from_millis(30)).await;
+        batcher.push(1, Instant::now());
+        assert_eq!(batcher.due(Instant::now()), None);
+        assert_eq!(batcher.deadline(), Some(start + Duration::from_millis(50)));
+        tokio::time::advance(Duration::from_millis(20)).await;
+        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::ModelFree));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_batch_does_not_linger() {
+        let mut batcher = Batcher::new(settings(2, 100, 1000));
+        batcher.push(1usize, Instant::now());
+        batcher.push(1, Instant::now());
+        assert!(!batcher.has_room());
+        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::Posts));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_post_over_the_token_area_opens_the_next_batch() {
+        let mut batcher = Batcher::new(settings(8, 10, 1000));
+        batcher.push(6usize, Instant::now());
+        batcher.push(6, Instant::now());
+        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::Tokens));
+        assert_eq!(batcher.take(Instant::now()), vec![6]);
+        assert_eq!(batcher.take(Instant::now()), vec![6]);
+        assert!(batcher.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn posts_leave_once_in_order_within_the_limits(posts in prop::collection::vec(0usize..30, 1..200), max_posts in 1usize..9, max_tokens in 1usize..40) {
+            let mut batcher = Batcher::new(settings(max_posts, max_tokens, 0));
+            let mut left = Vec::new();
+            let mut take = |batcher: &mut Batcher<usize>| {
+                let batch = batcher.take(Instant::now());
+                assert!(!batch.is_empty() && batch.len() <= max_posts);
+                assert!(batch.len() == 1 || batch.iter().sum::<usize>() <= max_tokens);
+                left.extend(batch);
+            };
+            for post in &posts {
+                while !batcher.has_room() {
+                    take(&mut batcher);
+                }
+                batcher.push(*post, Instant::now());
+            }
+            while !batcher.is_empty() {
+                take(&mut batcher);
+            }
+            prop_assert_eq!(left, posts);
+        }
+    }
+}

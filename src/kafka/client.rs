@@ -1,0 +1,152 @@
+//! librdkafka clients as delivery needs them: what is set here cannot be set by users (see `PROTECTED`).
+
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::Settings;
+use crate::budget::Limits;
+
+/// How long a broker may take to answer the first question.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Room beside a record for the headers of a dead letter and the framing of a request.
+const FRAMING_BYTES: usize = 64 * 1024;
+/// librdkafka takes no more for any of its sizes.
+const MOST_BYTES: usize = 1_000_000_000;
+
+/// What can go wrong with a broker.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// librdkafka refused an option or could not make a client.
+    #[error("cannot make a Kafka client: {0}; look at kafka.options, kafka.consumer and kafka.producer")]
+    Client(#[source] KafkaError),
+    /// No broker answered.
+    #[error("no answer from Kafka at {brokers} within {} s: {source}; is kafka.brokers right, and is the broker up?", CONNECT_TIMEOUT.as_secs())]
+    NoAnswer {
+        /// `kafka.brokers`.
+        brokers: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// A topic is missing.
+    #[error("topic {topic} cannot be used at {brokers}: {why}; create it, for instance with: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} --partitions 6")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// `kafka.brokers`.
+        brokers: String,
+        /// What the broker says.
+        why: String,
+    },
+    /// The client cannot go on (fenced, not authorised …).
+    #[error("Kafka client failed: {0}")]
+    Fatal(String),
+    /// A record could not be published, and trying again will not help.
+    #[error("cannot publish to {topic}: {source}")]
+    Publish {
+        /// Where to.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+}
+
+fn common(settings: &Settings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "sentistream");
+    for (key, value) in &settings.options {
+        config.set(key, value);
+    }
+    config.set("bootstrap.servers", &settings.brokers);
+    config.set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+fn size(bytes: usize) -> String {
+    bytes.min(MOST_BYTES).to_string()
+}
+
+/// The consumer of a worker: cooperative, reads from the earliest record on, commits nothing by itself, and prefetches no
+/// more than the pipeline may hold.
+pub fn consumer<C: ConsumerContext + 'static>(settings: &Settings, limits: Limits, context: C) -> Result<BaseConsumer<C>, Error> {
+    let mut config = common(settings);
+    config.set("partition.assignment.strategy", "cooperative-sticky");
+    for (key, value) in &settings.consumer {
+        config.set(key, value);
+    }
+    let partition_fetch = limits.record_bytes + FRAMING_BYTES;
+    let fetch = partition_fetch.max(limits.bytes / 4);
+    config
+        .set("group.id", &settings.group)
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("queued.max.messages.kbytes", (limits.bytes / 1024).clamp(64, 2_097_151).to_string())
+        .set("queued.min.messages", limits.records.clamp(1, 100_000).to_string())
+        .set("message.max.bytes", size(partition_fetch))
+        .set("fetch.message.max.bytes", size(partition_fetch))
+        .set("fetch.max.bytes", size(fetch))
+        .set("receive.message.max.bytes", size(fetch + FRAMING_BYTES))
+        .set("statistics.interval.ms", "2000");
+    config.create_with_context(context).map_err(Error::Client)
+}
+
+/// Settings of the producer of results and dead letters: idempotent, and retrying until delivered. Results are placed as
+/// Java producers place them, so that a key finds the same partition number.
+pub fn producer(settings: &Settings, limits: Limits) -> ClientConfig {
+    let mut config = common(settings);
+    config.set("partitioner", "murmur2_random").set("compression.type", "lz4");
+    for (key, value) in &settings.producer {
+        config.set(key, value);
+    }
+    config
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "0")
+        .set("message.max.bytes", size(limits.record_bytes + FRAMING_BYTES));
+    config
+}
+
+/// Asks the broker for the topics, so that a wrong address or a missing topic is told at start and not by silence.
+pub fn check_topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, settings: &Settings) -> Result<(), Error> {
+    for topic in [&settings.input_topic, &settings.output_topic, &settings.dead_letter_topic] {
+        let no_answer = |source| Error::NoAnswer { brokers: settings.brokers.clone(), source };
+        let metadata = consumer.fetch_metadata(Some(topic), CONNECT_TIMEOUT).map_err(no_answer)?;
+        let problem = match metadata.topics().iter().find(|found| found.name() == topic.as_str()) {
+            None => Some("not found".to_owned()),
+            Some(found) => found.error().map(|error| RDKafkaErrorCode::from(error).to_string()),
+        };
+        if let Some(why) = problem {
+            return Err(Error::Topic { topic: topic.clone(), brokers: settings.brokers.clone(), why });
+        }
+    }
+    Ok(())
+}
+
+/// librdkafka's own log lines and errors, in ours.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Logged;
+
+impl ClientContext for Logged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka client");
+    }
+}
+
+/// One line of librdkafka's log.
+pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}

@@ -1,0 +1,118 @@
+//! Publishing posts to an input topic (`sentistream feed`, the demo), and reading a topic of results back (the demo).
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header as KafkaHeader, Headers, Message, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::util::Timeout;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::Settings;
+use super::client::{self, Error, Logged};
+use crate::budget::Limits;
+use crate::message::Header;
+
+/// A producer of posts.
+pub struct Feeder {
+    producer: FutureProducer<Logged>,
+    topic: String,
+}
+
+impl Feeder {
+    /// Publishes to `topic` on the brokers of `settings`; records up to `limits.record_bytes`.
+    pub fn new(settings: &Settings, limits: Limits, topic: &str) -> Result<Self, Error> {
+        let producer = client::producer(settings, limits).create_with_context(Logged).map_err(Error::Client)?;
+        let metadata = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30));
+        let metadata = metadata.map_err(|source| Error::NoAnswer { brokers: settings.brokers.clone(), source })?;
+        if let Some(error) = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
+            let why = rdkafka::error::RDKafkaErrorCode::from(error).to_string();
+            return Err(Error::Topic { topic: topic.to_owned(), brokers: settings.brokers.clone(), why });
+        }
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    /// Enqueues a post; await what is returned with [`delivered`] to know that the broker has it.
+    pub async fn send(&self, key: &str, value: &[u8], headers: &[Header]) -> Result<DeliveryFuture, Error> {
+        let headers = headers.iter().fold(OwnedHeaders::new(), |headers, header| {
+            headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })
+        });
+        loop {
+            let record = FutureRecord::to(&self.topic).key(key).payload(value).headers(headers.clone());
+            match self.producer.send_result(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err((error, _)) if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err((source, _)) => return Err(Error::Publish { topic: self.topic.clone(), source }),
+            }
+        }
+    }
+
+    /// Waits until the broker has a post.
+    pub async fn delivered(&self, delivery: DeliveryFuture) -> Result<(), Error> {
+        let failed = |source| Error::Publish { topic: self.topic.clone(), source };
+        match delivery.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((source, _))) => Err(failed(source)),
+            Err(_) => Err(failed(rdkafka::error::KafkaError::Canceled)),
+        }
+    }
+}
+
+/// A record read back.
+#[derive(Debug)]
+pub struct Read {
+    /// Topic name.
+    pub topic: String,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers that are UTF-8.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Reads all partitions of some topics from their beginning on, without a group.
+pub struct Reader {
+    consumer: BaseConsumer,
+}
+
+impl Reader {
+    /// Reads `topics`, each of `partitions` partitions.
+    pub fn new(settings: &Settings, topics: &[&str], partitions: i32) -> Result<Self, Error> {
+        let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", &settings.brokers)
+            .set("group.id", format!("{}-reader", settings.group))
+            .set("enable.auto.commit", "false")
+            .create()
+            .map_err(Error::Client)?;
+        let mut assignment = TopicPartitionList::new();
+        for topic in topics {
+            for partition in 0..partitions {
+                assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(Error::Client)?;
+            }
+        }
+        consumer.assign(&assignment).map_err(Error::Client)?;
+        Ok(Self { consumer })
+    }
+
+    /// The next record, if one comes within `timeout`.
+    pub fn next(&self, timeout: Duration) -> Result<Option<Read>, Error> {
+        match self.consumer.poll(Timeout::After(timeout)) {
+            None => Ok(None),
+            Some(Err(error)) => Err(Error::Fatal(error.to_string())),
+            Some(Ok(message)) => Ok(Some(Read {
+                topic: message.topic().to_owned(),
+                value: message.payload().map(<[u8]>::to_vec),
+                headers: text_headers(&message),
+            })),
+        }
+    }
+}
+
+fn text_headers<M: Message>(message: &M) -> Vec<(String, String)> {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    headers
+        .filter_map(|header| Some((header.key.to_owned(), String::from_utf8(header.value?.to_vec()).ok()?)))
+        .collect()
+}

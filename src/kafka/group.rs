@@ -1,0 +1,213 @@
+//! Membership of the consumer group: what happens when partitions come and go, and the consumer lag.
+//!
+//! librdkafka calls back on the thread that polls, so the ledger needs no other lock than one that is never contended.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client;
+use crate::metrics::Metrics;
+use crate::offsets::{Ledger, NextOffset, Partition, Settled};
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The member's state, which the poll loop and the callbacks share.
+#[derive(Debug)]
+pub struct Group {
+    state: Mutex<State>,
+    settled: Receiver<Settled>,
+    revoke_deadline: Duration,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ledger: Ledger,
+    /// The offset each partition should deliver next; absent where the group has no position yet.
+    expected: HashMap<Partition, i64>,
+    /// Set by a rebalance: a partition that came is not paused yet.
+    assignment_changed: bool,
+}
+
+/// Why nothing more is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settling {
+    /// Everything there was has been entered.
+    UpToDate,
+    /// The publisher is gone.
+    Closed,
+}
+
+impl Group {
+    /// A member of no partition yet; word of settled records comes by `settled`.
+    pub fn new(settled: Receiver<Settled>, revoke_deadline: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { state: Mutex::default(), settled, revoke_deadline, metrics }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `f` on the ledger.
+    pub fn with_ledger<T>(&self, f: impl FnOnce(&mut Ledger) -> T) -> T {
+        f(&mut self.state().ledger)
+    }
+
+    /// Enters what was settled since the last call.
+    pub fn settle(&self) -> Settling {
+        loop {
+            match self.settled.try_recv() {
+                Ok(settled) => self.state().ledger.settle(&settled),
+                Err(crossbeam_channel::TryRecvError::Empty) => return Settling::UpToDate,
+                Err(crossbeam_channel::TryRecvError::Disconnected) => return Settling::Closed,
+            }
+        }
+    }
+
+    /// Whether a rebalance happened since the last call.
+    pub fn take_assignment_changed(&self) -> bool {
+        std::mem::take(&mut self.state().assignment_changed)
+    }
+
+    /// Notes that `offset` was delivered; returns the offset that was expected where records are missing before it.
+    pub fn note_gap(&self, partition: &Partition, offset: i64) -> Option<i64> {
+        let expected = self.state().expected.insert(partition.clone(), offset + 1)?;
+        (offset > expected).then_some(expected)
+    }
+
+    /// Commits the positions that moved; waits for the broker's answer.
+    pub fn commit<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>) {
+        let positions = self.with_ledger(|ledger| ledger.committable());
+        if positions.is_empty() {
+            return;
+        }
+        let committed = list(&positions).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+        let outcome = match committed {
+            Ok(()) => {
+                self.with_ledger(|ledger| ledger.committed(&positions));
+                "ok"
+            }
+            // Not lost: the same positions are committed next time, or read again by whoever gets the partitions.
+            Err(error) => {
+                tracing::warn!(%error, "offset commit failed");
+                "failed"
+            }
+        };
+        self.metrics.commits.with_label_values(&[outcome]).inc();
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
+        let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT);
+        let committed = committed.inspect_err(|error| tracing::warn!(%error, "cannot read committed offsets")).ok();
+        let mut state = self.state();
+        for partition in partitions(assigned) {
+            tracing::info!(topic = %partition.topic, partition = partition.number, "assigned");
+            let position = committed.as_ref().and_then(|list| list.find_partition(&partition.topic, partition.number));
+            match position.map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => state.expected.insert(partition.clone(), offset),
+                _ => state.expected.remove(&partition),
+            };
+            state.ledger.assign(partition);
+        }
+        self.rebalanced(&mut state, "assign");
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) {
+        let revoked = partitions(revoked);
+        let lost = consumer.assignment_lost();
+        if !lost {
+            self.finish(&revoked);
+            self.commit(consumer);
+        }
+        let mut state = self.state();
+        for partition in &revoked {
+            let unfinished = state.ledger.is_unsettled([partition]);
+            tracing::info!(topic = %partition.topic, partition = partition.number, lost, unfinished, "revoked");
+            state.ledger.revoke(partition);
+            state.expected.remove(partition);
+            let labels = [&*partition.topic, &partition.number.to_string()];
+            // Absent when no statistics came in the meantime.
+            let _ = self.metrics.consumer_lag.remove_label_values(&labels);
+        }
+        self.rebalanced(&mut state, if lost { "lost" } else { "revoke" });
+    }
+
+    fn rebalanced(&self, state: &mut State, kind: &str) {
+        state.assignment_changed = true;
+        self.metrics.rebalances.with_label_values(&[kind]).inc();
+        self.metrics.assigned_partitions.set(i64::try_from(state.ledger.partitions().count()).unwrap_or(i64::MAX));
+    }
+
+    /// Waits until nothing of these partitions is in flight, or the deadline has passed. librdkafka goes on heartbeating.
+    fn finish(&self, revoked: &[Partition]) {
+        let deadline = Instant::now() + self.revoke_deadline;
+        self.settle();
+        while self.with_ledger(|ledger| ledger.is_unsettled(revoked)) {
+            match self.settled.recv_deadline(deadline) {
+                Ok(settled) => self.state().ledger.settle(&settled),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn show_lag(&self, statistics: &Statistics) {
+        let state = self.state();
+        for (name, topic) in &statistics.topics {
+            for (number, figures) in &topic.partitions {
+                let partition = Partition { topic: name.as_str().into(), number: *number };
+                if figures.hi_offset < 0 || !state.ledger.partitions().any(|ours| *ours == partition) {
+                    continue;
+                }
+                let settled = state.ledger.position(&partition).map(|NextOffset(offset)| offset);
+                let position = settled.unwrap_or_else(|| figures.committed_offset.max(figures.lo_offset).max(0));
+                let lag = (figures.hi_offset - position).max(0);
+                self.metrics.consumer_lag.with_label_values(&[name, &number.to_string()]).set(lag);
+            }
+        }
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka consumer");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.show_lag(&statistics);
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(assigned) => self.assign(consumer, assigned),
+            Rebalance::Revoke(revoked) => self.revoke(consumer, revoked),
+            Rebalance::Error(error) => tracing::error!(%error, "rebalance failed"),
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    list.elements().iter().map(|element| Partition { topic: element.topic().into(), number: element.partition() }).collect()
+}
+
+fn list(positions: &[(Partition, NextOffset)]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for (partition, NextOffset(offset)) in positions {
+        list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*offset))?;
+    }
+    Ok(list)
+}

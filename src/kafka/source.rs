@@ -1,0 +1,232 @@
+//! Pulls records on a thread of its own: rebalance callbacks block, so no async task could run this loop.
+//!
+//! Backpressure is not polling: a record is only pulled when the budget has room for it. When none comes for
+//! [`PATIENCE`] the partitions are paused and polling goes on, so that the group never evicts a busy worker; pausing
+//! throws away what was prefetched, so it is the exception.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use jiff::Timestamp;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+
+use super::client::{self, Error};
+use super::group::{Group, Settling};
+use super::Settings;
+use crate::budget::{Budget, Limits};
+use crate::health::Health;
+use crate::message::{Header, Origin, Position, Record};
+use crate::metrics::Metrics;
+use crate::offsets::{Partition, Settled};
+
+/// How long the source waits for room before it pauses the partitions.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one wait for room or one poll takes at most: how soon a stop or a commit is noticed.
+const TICK: Duration = Duration::from_millis(100);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a source is given by whoever builds the worker.
+#[derive(Debug)]
+pub struct Wiring {
+    /// Where records go; its capacity is the record limit, so sending never blocks for long.
+    pub records: Sender<Record>,
+    /// Word of acknowledged outcomes.
+    pub settled: Receiver<Settled>,
+    /// What may be in flight.
+    pub budget: Arc<Budget>,
+    /// Set when the worker should drain.
+    pub stop: Arc<AtomicBool>,
+    /// How long draining may take.
+    pub grace: Duration,
+    /// Shows that the loop runs.
+    pub health: Arc<Health>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The puller; see [`Source::run`].
+pub struct Source {
+    consumer: BaseConsumer<Group>,
+    topic: Arc<str>,
+    commit_interval: Duration,
+    committed_at: Instant,
+    without_room_since: Option<Instant>,
+    paused: bool,
+    wiring: Wiring,
+}
+
+/// How a source ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Records pulled whose outcome was not acknowledged within the grace period; they are read again by the group.
+    pub unsettled: usize,
+}
+
+impl Source {
+    /// Connects, checks that the three topics are there and joins the group.
+    pub fn connect(settings: &Settings, limits: Limits, wiring: Wiring) -> Result<Self, Error> {
+        let group = Group::new(wiring.settled.clone(), settings.revoke_deadline(), Arc::clone(&wiring.metrics));
+        let consumer = client::consumer(settings, limits, group)?;
+        client::check_topics(&consumer, settings)?;
+        consumer.subscribe(&[&settings.input_topic]).map_err(Error::Client)?;
+        Ok(Self {
+            consumer,
+            topic: settings.input_topic.as_str().into(),
+            commit_interval: Duration::from_millis(settings.commit_interval_ms),
+            committed_at: Instant::now(),
+            without_room_since: None,
+            paused: false,
+            wiring,
+        })
+    }
+
+    /// Pulls until told to stop, then drains: waits for what is in flight, commits and leaves the group.
+    pub fn run(mut self) -> Result<Drained, Error> {
+        while !self.wiring.stop.load(Ordering::Relaxed) {
+            self.wiring.health.poll_loop_runs(self.wiring.budget.records());
+            if self.group().settle() == Settling::Closed {
+                break;
+            }
+            self.commit_now_and_then();
+            if self.wiring.budget.wait_for_room(TICK) {
+                self.resume();
+                self.poll(TICK)?;
+            } else {
+                self.hold()?;
+            }
+        }
+        self.drain()
+    }
+
+    fn group(&self) -> &Group {
+        self.consumer.context()
+    }
+
+    fn commit_now_and_then(&mut self) {
+        if self.committed_at.elapsed() >= self.commit_interval {
+            self.group().commit(&self.consumer);
+            self.committed_at = Instant::now();
+        }
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
+        match self.consumer.poll(timeout) {
+            None => {}
+            Some(Ok(message)) => self.pull(&message),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                let reason = self.consumer.client().fatal_error().map_or_else(|| error.to_string(), |(_, reason)| reason);
+                return Err(Error::Fatal(reason));
+            }
+            // librdkafka retries these by itself.
+            Some(Err(error)) => tracing::warn!(%error, "cannot poll for now"),
+        }
+        Ok(())
+    }
+
+    /// Copies the message out of librdkafka's fetch buffer, which one held message would pin whole.
+    fn pull(&self, message: &BorrowedMessage<'_>) {
+        let offset = message.offset();
+        let partition = Partition { topic: Arc::clone(&self.topic), number: message.partition() };
+        self.tell_lost(&partition, offset);
+        let Some((assignment, sequence)) = self.group().with_ledger(|ledger| ledger.deliver(&partition, offset)) else {
+            return;
+        };
+        let headers = headers(message);
+        let payload = [message.key(), message.payload()].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
+        let bytes = payload + headers.iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
+        self.wiring.metrics.records.inc();
+        self.wiring.metrics.record_bytes.inc_by(bytes as u64);
+        let origin = Origin { topic: partition.topic, partition: partition.number, offset };
+        let permit = self.wiring.budget.admit(bytes);
+        let record = Record {
+            position: Position { origin, assignment, sequence, permit, pulled_at: Instant::now() },
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map(Bytes::copy_from_slice),
+            headers,
+            timestamp: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        };
+        // Only fails when the pipeline is gone, which the worker notices by itself.
+        let _ = self.wiring.records.send(record);
+    }
+
+    /// Counts the records that retention removed between the group's position and the first record still there.
+    fn tell_lost(&self, partition: &Partition, offset: i64) {
+        let Some(expected) = self.group().note_gap(partition, offset) else { return };
+        let Ok((low, _)) = self.consumer.fetch_watermarks(&partition.topic, partition.number, ANSWER_TIMEOUT) else { return };
+        // Gaps above the low watermark are compaction or transaction markers: no records.
+        let lost = u64::try_from(low.min(offset) - expected).unwrap_or(0);
+        if lost > 0 {
+            self.wiring.metrics.records_lost_to_retention.inc_by(lost);
+            tracing::error!(
+                topic = %partition.topic, partition = partition.number, lost, expected, found = offset,
+                "retention removed records before this group read them; keep them longer or add workers"
+            );
+        }
+    }
+
+    fn hold(&mut self) -> Result<(), Error> {
+        let since = *self.without_room_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        if self.group().take_assignment_changed() || !self.paused {
+            self.pause();
+        }
+        self.poll(Duration::ZERO)
+    }
+
+    fn pause(&mut self) {
+        let paused = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment));
+        match paused {
+            Ok(()) => {
+                self.paused = true;
+                self.wiring.metrics.pauses.inc();
+                tracing::info!("paused: nothing left the pipeline for {} s", PATIENCE.as_secs());
+            }
+            Err(error) => tracing::warn!(%error, "cannot pause"),
+        }
+    }
+
+    fn resume(&mut self) {
+        self.without_room_since = None;
+        if !self.paused {
+            return;
+        }
+        match self.consumer.assignment().and_then(|assignment| self.consumer.resume(&assignment)) {
+            Ok(()) => self.paused = false,
+            Err(error) => tracing::warn!(%error, "cannot resume"),
+        }
+    }
+
+    /// Pulls nothing more. Polling goes on (paused), since the membership must outlast what is in flight.
+    fn drain(mut self) -> Result<Drained, Error> {
+        self.pause();
+        let deadline = Instant::now() + self.wiring.grace;
+        drop(std::mem::replace(&mut self.wiring.records, crossbeam_channel::bounded(0).0));
+        loop {
+            self.wiring.health.poll_loop_runs(self.wiring.budget.records());
+            let closed = self.group().settle() == Settling::Closed;
+            let unsettled = self.group().with_ledger(|ledger| ledger.unsettled());
+            if unsettled == 0 || closed || Instant::now() >= deadline {
+                self.group().commit(&self.consumer);
+                return Ok(Drained { unsettled });
+            }
+            if self.group().take_assignment_changed() {
+                self.pause();
+            }
+            if let Some(Err(error)) = self.consumer.poll(TICK) {
+                tracing::warn!(%error, "cannot poll while draining");
+            }
+        }
+    }
+}
+
+fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    headers.map(|header| Header { key: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) }).collect()
+}

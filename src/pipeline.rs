@@ -1,0 +1,146 @@
+//! The stages and the channels between them: records in, outcomes out, in the order of their partition. What pulls the
+//! records and what publishes the outcomes is somebody else's: Kafka in [`crate::worker`], files and standard output in
+//! `sentistream score`. Everything that is scored is scored here.
+//!
+//! ```text
+//! records ──[in_flight_records]──> decode threads ──[batch.max_posts]──> batch task ──[1]──> model thread ─┐
+//!              tombstones and refused records ──[in_flight_records]──> order task <────────────────────────┘
+//!                                                        order task ──[in_flight_records]──> outcomes
+//! ```
+//!
+//! No stage waits for a stage before it, and every record holds a permit of the [`crate::budget::Budget`], so the
+//! channels are bounded twice. Closing `records` drains the stages in order; `outcomes` closes last.
+
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch;
+use crate::decode::{Decoded, Decoder};
+use crate::message::{Outcome, Prepared, Record};
+use crate::metrics::Metrics;
+use crate::model::{Model, ModelError, worker as model_worker};
+use crate::order::{Order, Turn};
+
+/// How the stages are sized.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    /// Most records in flight: the capacity of the outer channels.
+    pub in_flight_records: usize,
+    /// Decode threads.
+    pub decode_threads: usize,
+    /// Limits of a batch.
+    pub batch: batch::Settings,
+}
+
+/// The ends of the running stages.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Records in; close it to drain.
+    pub records: crossbeam_channel::Sender<Record>,
+    /// Outcomes out, in the order of their partition.
+    pub outcomes: mpsc::Receiver<Outcome>,
+    /// Why the model cannot go on, if it ever comes to that: the worker must stop with nothing more committed.
+    pub failure: oneshot::Receiver<ModelError>,
+}
+
+/// Starts the stages; call it within a tokio runtime. `model` must be warm.
+///
+/// # Errors
+/// When the system gives no more threads.
+pub fn spawn(sizes: &Sizes, decoder: Arc<Decoder>, model: Model, metrics: &Arc<Metrics>) -> std::io::Result<Pipeline> {
+    let (records, pulled) = crossbeam_channel::bounded(sizes.in_flight_records);
+    let (prepared_in, prepared) = mpsc::channel(sizes.batch.max_posts);
+    let (batches_in, batches) = mpsc::channel(1);
+    let (finished_in, finished) = mpsc::channel(sizes.in_flight_records);
+    let (outcomes_in, outcomes) = mpsc::channel(sizes.in_flight_records);
+    let (failure_in, failure) = oneshot::channel();
+
+    for number in 0..sizes.decode_threads {
+        let stage = DecodeStage {
+            decoder: Arc::clone(&decoder),
+            records: pulled.clone(),
+            prepared: prepared_in.clone(),
+            finished: finished_in.clone(),
+            metrics: Arc::clone(metrics),
+        };
+        thread::Builder::new().name(format!("decode-{number}")).spawn(move || stage.run())?;
+    }
+    tokio::spawn(batch::run(sizes.batch.clone(), prepared, batches_in, Arc::clone(metrics)));
+    let model_metrics = Arc::clone(metrics);
+    thread::Builder::new()
+        .name("model".into())
+        .spawn(move || run_model(model, batches, &finished_in, failure_in, &model_metrics))?;
+    tokio::spawn(run_order(finished, outcomes_in, Arc::clone(metrics)));
+    Ok(Pipeline { records, outcomes, failure })
+}
+
+struct DecodeStage {
+    decoder: Arc<Decoder>,
+    records: crossbeam_channel::Receiver<Record>,
+    prepared: mpsc::Sender<Prepared>,
+    finished: mpsc::Sender<Outcome>,
+    metrics: Arc<Metrics>,
+}
+
+impl DecodeStage {
+    fn run(self) {
+        for record in &self.records {
+            let handed_on = match self.decoder.decode(record, &self.metrics) {
+                Decoded::Prepared(prepared) => self.prepared.blocking_send(*prepared).is_ok(),
+                Decoded::Settled(outcome) => self.finished.blocking_send(outcome).is_ok(),
+            };
+            show_depth(&self.metrics, "decode", self.records.len());
+            if !handed_on {
+                return;
+            }
+        }
+    }
+}
+
+fn run_model(
+    mut model: Model,
+    mut batches: mpsc::Receiver<Vec<Prepared>>,
+    finished: &mpsc::Sender<Outcome>,
+    failure: oneshot::Sender<ModelError>,
+    metrics: &Metrics,
+) {
+    while let Some(batch) = batches.blocking_recv() {
+        show_depth(metrics, "model", batches.len());
+        match model_worker::score(&mut model, batch, metrics) {
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    if finished.blocking_send(outcome).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                // Nobody listens only when the worker stops anyway.
+                let _ = failure.send(error);
+                return;
+            }
+        }
+    }
+}
+
+async fn run_order(mut finished: mpsc::Receiver<Outcome>, outcomes: mpsc::Sender<Outcome>, metrics: Arc<Metrics>) {
+    let mut order = Order::default();
+    while let Some(outcome) = finished.recv().await {
+        match order.arrive_outcome(outcome) {
+            Turn::Due(due) => {
+                for outcome in due {
+                    if outcomes.send(outcome).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Turn::Dropped(dropped) => metrics.outcomes.with_label_values(&["dropped", ""]).inc_by(dropped.len() as u64),
+        }
+    }
+}
+
+fn show_depth(metrics: &Metrics, queue: &str, depth: usize) {
+    metrics.queue_depth.with_label_values(&[queue]).set(i64::try_from(depth).unwrap_or(i64::MAX));
+}

@@ -1,0 +1,165 @@
+//! Settings: `config/default.yaml` (compiled in), then a YAML file, then `SENTISTREAM__SECTION__KEY` in the environment.
+//! Each component owns its section and its validation; what contradicts across sections is refused here. Nothing unknown
+//! passes: a misspelt key is an error that names it.
+
+use std::path::Path;
+
+use config::{Config, Environment, File, FileFormat};
+use serde::Deserialize;
+
+use crate::{admin, batch, budget, decode, kafka, model, telemetry};
+
+/// Every option with its default and what it is for.
+pub const DEFAULTS: &str = include_str!("../config/default.yaml");
+const PREFIX: &str = "SENTISTREAM";
+
+/// All settings of a worker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Broker, group, topics.
+    pub kafka: kafka::Settings,
+    /// What may be in flight.
+    pub limits: budget::Limits,
+    /// Limits of a post.
+    pub decode: decode::Settings,
+    /// Limits of a batch.
+    pub batch: batch::Settings,
+    /// Bundle and hardware.
+    pub model: model::Settings,
+    /// Admin port.
+    pub admin: admin::Settings,
+    /// Logs.
+    pub log: telemetry::Settings,
+    /// How to stop.
+    pub shutdown: Shutdown,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long records in flight may take to finish after SIGTERM or SIGINT.
+    pub grace_seconds: u64,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that cannot be read, an unknown key, a value of the wrong type.
+    #[error("settings: {0}; config/default.yaml lists every option")]
+    Read(#[from] config::ConfigError),
+    /// A value out of range, or two that contradict each other.
+    #[error("settings: {0}")]
+    Invalid(String),
+}
+
+/// Reads the settings and refuses what cannot work.
+///
+/// # Errors
+/// Names the key that is unknown, of the wrong type, out of range or in contradiction, with the fix.
+pub fn load(file: Option<&Path>) -> Result<Settings, Error> {
+    load_with(file, None)
+}
+
+fn load_with(file: Option<&Path>, environment: Option<config::Map<String, String>>) -> Result<Settings, Error> {
+    let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Yaml));
+    if let Some(path) = file {
+        builder = builder.add_source(File::from(path).format(FileFormat::Yaml));
+    }
+    let environment = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(environment);
+    let settings: Settings = builder.add_source(environment).build()?.try_deserialize()?;
+    settings.validate().map_err(Error::Invalid)?;
+    Ok(settings)
+}
+
+impl Settings {
+    fn validate(&self) -> Result<(), String> {
+        self.kafka.validate()?;
+        self.limits.validate()?;
+        self.decode.validate()?;
+        self.batch.validate()?;
+        self.model.validate()?;
+        self.log.validate()?;
+        if self.batch.max_posts > self.limits.records {
+            return Err(format!(
+                "batch.max_posts ({}) is above limits.in_flight_records ({}): such a batch could never fill; raise the limit or lower the batch",
+                self.batch.max_posts, self.limits.records
+            ));
+        }
+        if self.admin.stall_seconds <= self.kafka.revoke_deadline_seconds {
+            return Err(format!(
+                "admin.stall_seconds ({}) must be above kafka.revoke_deadline_seconds ({}): a rebalance would look like a stall",
+                self.admin.stall_seconds, self.kafka.revoke_deadline_seconds
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_environment(pairs: &[(&str, &str)]) -> Result<Settings, Error> {
+        load_with(None, Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()))
+    }
+
+    fn refusal(pairs: &[(&str, &str)]) -> String {
+        from_environment(pairs).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        from_environment(&[]).expect("valid");
+    }
+
+    #[test]
+    fn the_environment_overrides_and_is_typed() {
+        let settings = from_environment(&[
+            ("SENTISTREAM__KAFKA__GROUP", "g2"),
+            ("SENTISTREAM__BATCH__MAX_POSTS", "4"),
+            ("SENTISTREAM_TEST_BROKERS", "ignored: another prefix"),
+        ])
+        .expect("valid");
+        assert_eq!((settings.kafka.group.as_str(), settings.batch.max_posts), ("g2", 4));
+    }
+
+    #[test]
+    fn what_is_unknown_or_mistyped_is_refused_by_name() {
+        let unknown = refusal(&[("SENTISTREAM__KAFKA__BROKRES", "x:1")]);
+        assert!(unknown.contains("brokres"), "{unknown}");
+        let mistyped = refusal(&[("SENTISTREAM__BATCH__MAX_POSTS", "many")]);
+        assert!(mistyped.contains("max_posts"), "{mistyped}");
+    }
+
+    #[test]
+    fn contradictions_are_refused_with_the_keys_and_the_fix() {
+        let batch = refusal(&[("SENTISTREAM__BATCH__MAX_POSTS", "100"), ("SENTISTREAM__LIMITS__IN_FLIGHT_RECORDS", "10")]);
+        assert!(batch.contains("batch.max_posts") && batch.contains("limits.in_flight_records"), "{batch}");
+        let topics = refusal(&[("SENTISTREAM__KAFKA__OUTPUT_TOPIC", "posts")]);
+        assert!(topics.contains("three topics"), "{topics}");
+        let deadline = refusal(&[("SENTISTREAM__KAFKA__REVOKE_DEADLINE_SECONDS", "1000")]);
+        assert!(deadline.contains("revoke_deadline_seconds") && deadline.contains("max.poll.interval.ms"), "{deadline}");
+    }
+
+    #[test]
+    fn options_that_delivery_depends_on_are_refused_by_name() {
+        let directory = tempfile::tempdir().expect("temporary folder");
+        for (section, option) in [("consumer", "enable.auto.commit"), ("options", "group.id"), ("producer", "acks")] {
+            let file = directory.path().join("settings.yaml");
+            std::fs::write(&file, format!("kafka:\n  {section}:\n    {option}: \"1\"\n")).expect("written");
+            let refused = load_with(Some(&file), Some(config::Map::new())).expect_err("refused").to_string();
+            assert!(refused.contains(option) && refused.contains(section), "{refused}");
+        }
+    }
+
+    #[test]
+    fn other_librdkafka_options_pass_through() {
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let file = directory.path().join("settings.yaml");
+        std::fs::write(&file, "kafka:\n  consumer:\n    session.timeout.ms: 6000\n").expect("written");
+        let settings = load_with(Some(&file), Some(config::Map::new())).expect("valid");
+        assert_eq!(settings.kafka.consumer.get("session.timeout.ms").map(String::as_str), Some("6000"));
+    }
+}
