@@ -74,5 +74,6 @@ async fn readyz(State(shown): State<Shown>) -> Response {
     let ready = shown.health.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let assigned = shown.metrics.assigned_partitions.get();
-    (status, Json(json!({"ready": ready, "assigned_partitions": assigned, "model": shown.health.model}))).into_response()
+    (status, Json(json!({"ready": ready, "assigned_partitions": assigned, "model": shown.health.model})))
+        .into_response()
 }

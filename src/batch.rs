@@ -148,7 +148,12 @@ impl<T: Weighed> Batcher<T> {
 
 /// The stage: from `posts` into batches on `batches`, whose capacity of 1 is the one batch prefetched while the model is
 /// busy. Ends when `posts` is closed and everything was handed on, or when the model is gone.
-pub async fn run(settings: Settings, mut posts: Receiver<Prepared>, batches: Sender<Vec<Prepared>>, metrics: Arc<Metrics>) {
+pub async fn run(
+    settings: Settings,
+    mut posts: Receiver<Prepared>,
+    batches: Sender<Vec<Prepared>>,
+    metrics: Arc<Metrics>,
+) {
     let mut batcher = Batcher::new(settings);
     let mut open = true;
     while open || !batcher.is_empty() {

@@ -120,6 +120,14 @@ pub struct Permit {
     bytes: usize,
 }
 
+impl Permit {
+    /// Bytes of the record.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);

@@ -66,7 +66,8 @@ impl Health {
     /// What stands still, if anything does.
     #[must_use]
     pub fn stalled(&self) -> Option<&'static str> {
-        let still = |since: &Mutex<Instant>| since.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > self.stall;
+        let still =
+            |since: &Mutex<Instant>| since.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > self.stall;
         if still(&self.polled) {
             return Some("the poll loop stands still");
         }
@@ -79,7 +80,8 @@ mod tests {
     use super::*;
 
     fn health(stall: Duration) -> Health {
-        let model = ModelIdentity { provider: "cpu".into(), bundle: "b".into(), version: "1".into(), digest: "d".into() };
+        let model =
+            ModelIdentity { provider: "cpu".into(), bundle: "b".into(), version: "1".into(), digest: "d".into() };
         Health::new(stall, model)
     }
 

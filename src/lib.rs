@@ -1,6 +1,21 @@
 //! sentistream: the sentiment of an image stream.
-
+pub mod admin;
+pub mod batch;
 pub mod budget;
+pub mod cli;
+pub mod decode;
 pub mod error;
+pub mod health;
+pub mod kafka;
 pub mod message;
 pub mod metrics;
+pub mod model;
+pub mod offsets;
+pub mod order;
+pub mod pipeline;
+pub mod posts;
+pub mod result;
+pub mod scorer;
+pub mod settings;
+pub mod telemetry;
+pub mod worker;

@@ -1,1 +1,7 @@
-fn main(){}
+//! `sentistream`: see `sentistream --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sentistream::cli::main()
+}

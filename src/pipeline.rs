@@ -18,9 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::batch;
 use crate::decode::{Decoded, Decoder};
+use crate::error::{Reason, Refusal, Stage};
 use crate::message::{Outcome, Prepared, Record};
 use crate::metrics::Metrics;
-use crate::model::{Model, ModelError, worker as model_worker};
+use crate::model::{self, Model, ModelError};
 use crate::order::{Order, Turn};
 
 /// How the stages are sized.
@@ -28,6 +29,8 @@ use crate::order::{Order, Turn};
 pub struct Sizes {
     /// Most records in flight: the capacity of the outer channels.
     pub in_flight_records: usize,
+    /// Bytes of the largest record that is decoded.
+    pub record_bytes: usize,
     /// Decode threads.
     pub decode_threads: usize,
     /// Limits of a batch.
@@ -60,6 +63,7 @@ pub fn spawn(sizes: &Sizes, decoder: Arc<Decoder>, model: Model, metrics: &Arc<M
     for number in 0..sizes.decode_threads {
         let stage = DecodeStage {
             decoder: Arc::clone(&decoder),
+            record_bytes: sizes.record_bytes,
             records: pulled.clone(),
             prepared: prepared_in.clone(),
             finished: finished_in.clone(),
@@ -78,6 +82,7 @@ pub fn spawn(sizes: &Sizes, decoder: Arc<Decoder>, model: Model, metrics: &Arc<M
 
 struct DecodeStage {
     decoder: Arc<Decoder>,
+    record_bytes: usize,
     records: crossbeam_channel::Receiver<Record>,
     prepared: mpsc::Sender<Prepared>,
     finished: mpsc::Sender<Outcome>,
@@ -87,7 +92,7 @@ struct DecodeStage {
 impl DecodeStage {
     fn run(self) {
         for record in &self.records {
-            let handed_on = match self.decoder.decode(record, &self.metrics) {
+            let handed_on = match self.decode(record) {
                 Decoded::Prepared(prepared) => self.prepared.blocking_send(*prepared).is_ok(),
                 Decoded::Settled(outcome) => self.finished.blocking_send(outcome).is_ok(),
             };
@@ -96,6 +101,15 @@ impl DecodeStage {
                 return;
             }
         }
+    }
+
+    fn decode(&self, record: Record) -> Decoded {
+        let bytes = record.position.permit.bytes();
+        if bytes > self.record_bytes && record.value.is_some() {
+            let detail = format!("the record has {bytes} bytes; limits.record_bytes is {}", self.record_bytes);
+            return Decoded::Settled(Outcome::refused(record, Stage::Decode, Refusal::new(Reason::TooLarge, detail)));
+        }
+        self.decoder.decode(record, &self.metrics)
     }
 }
 
@@ -108,7 +122,7 @@ fn run_model(
 ) {
     while let Some(batch) = batches.blocking_recv() {
         show_depth(metrics, "model", batches.len());
-        match model_worker::score(&mut model, batch, metrics) {
+        match model::score(&mut model, batch, metrics) {
             Ok(outcomes) => {
                 for outcome in outcomes {
                     if finished.blocking_send(outcome).is_err() {

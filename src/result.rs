@@ -118,7 +118,12 @@ impl Labelling {
     fn sentiment(&self, probabilities: &[f32]) -> Sentiment<'_> {
         let (label, polarity, confidence) = self.reading(probabilities);
         let names = self.labels.iter().map(|(label, _)| label.as_str());
-        Sentiment { label, polarity, confidence, probabilities: Pairs(names.zip(probabilities.iter().copied()).collect()) }
+        Sentiment {
+            label,
+            polarity,
+            confidence,
+            probabilities: Pairs(names.zip(probabilities.iter().copied()).collect()),
+        }
     }
 
     /// What has a weight: the image, then the fields.

@@ -79,7 +79,7 @@ impl Settings {
         self.limits.validate()?;
         self.decode.validate()?;
         self.batch.validate()?;
-        self.model.validate()?;
+        self.model.validate().map_err(|error| error.to_string())?;
         self.log.validate()?;
         if self.batch.max_posts > self.limits.records {
             return Err(format!(
@@ -135,12 +135,16 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused_with_the_keys_and_the_fix() {
-        let batch = refusal(&[("SENTISTREAM__BATCH__MAX_POSTS", "100"), ("SENTISTREAM__LIMITS__IN_FLIGHT_RECORDS", "10")]);
+        let batch =
+            refusal(&[("SENTISTREAM__BATCH__MAX_POSTS", "100"), ("SENTISTREAM__LIMITS__IN_FLIGHT_RECORDS", "10")]);
         assert!(batch.contains("batch.max_posts") && batch.contains("limits.in_flight_records"), "{batch}");
         let topics = refusal(&[("SENTISTREAM__KAFKA__OUTPUT_TOPIC", "posts")]);
         assert!(topics.contains("three topics"), "{topics}");
         let deadline = refusal(&[("SENTISTREAM__KAFKA__REVOKE_DEADLINE_SECONDS", "1000")]);
-        assert!(deadline.contains("revoke_deadline_seconds") && deadline.contains("max.poll.interval.ms"), "{deadline}");
+        assert!(
+            deadline.contains("revoke_deadline_seconds") && deadline.contains("max.poll.interval.ms"),
+            "{deadline}"
+        );
     }
 
     #[test]

@@ -32,7 +32,9 @@ pub enum Error {
         source: KafkaError,
     },
     /// A topic is missing.
-    #[error("topic {topic} cannot be used at {brokers}: {why}; create it, for instance with: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} --partitions 6")]
+    #[error(
+        "topic {topic} cannot be used at {brokers}: {why}; create it, for instance with: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} --partitions 6"
+    )]
     Topic {
         /// The topic.
         topic: String,
@@ -71,7 +73,11 @@ fn size(bytes: usize) -> String {
 
 /// The consumer of a worker: cooperative, reads from the earliest record on, commits nothing by itself, and prefetches no
 /// more than the pipeline may hold.
-pub fn consumer<C: ConsumerContext + 'static>(settings: &Settings, limits: Limits, context: C) -> Result<BaseConsumer<C>, Error> {
+pub fn consumer<C: ConsumerContext + 'static>(
+    settings: &Settings,
+    limits: Limits,
+    context: C,
+) -> Result<BaseConsumer<C>, Error> {
     let mut config = common(settings);
     config.set("partition.assignment.strategy", "cooperative-sticky");
     for (key, value) in &settings.consumer {
@@ -96,7 +102,7 @@ pub fn consumer<C: ConsumerContext + 'static>(settings: &Settings, limits: Limit
 
 /// Settings of the producer of results and dead letters: idempotent, and retrying until delivered. Results are placed as
 /// Java producers place them, so that a key finds the same partition number.
-pub fn producer(settings: &Settings, limits: Limits) -> ClientConfig {
+pub fn producer(settings: &Settings) -> ClientConfig {
     let mut config = common(settings);
     config.set("partitioner", "murmur2_random").set("compression.type", "lz4");
     for (key, value) in &settings.producer {
@@ -105,7 +111,8 @@ pub fn producer(settings: &Settings, limits: Limits) -> ClientConfig {
     config
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", "0")
-        .set("message.max.bytes", size(limits.record_bytes + FRAMING_BYTES));
+        // The broker decides what is too large, not this client: a dead letter may be any record the broker once took.
+        .set("message.max.bytes", MOST_BYTES.to_string());
     config
 }
 

@@ -11,7 +11,6 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Settings;
 use super::client::{self, Error, Logged};
-use crate::budget::Limits;
 use crate::message::Header;
 
 /// A producer of posts.
@@ -21,9 +20,10 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Publishes to `topic` on the brokers of `settings`; records up to `limits.record_bytes`.
-    pub fn new(settings: &Settings, limits: Limits, topic: &str) -> Result<Self, Error> {
-        let producer = client::producer(settings, limits).create_with_context(Logged).map_err(Error::Client)?;
+    /// Publishes to `topic` on the brokers of `settings`.
+    pub fn new(settings: &Settings, topic: &str) -> Result<Self, Error> {
+        let producer: FutureProducer<Logged> =
+            client::producer(settings).create_with_context(Logged).map_err(Error::Client)?;
         let metadata = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30));
         let metadata = metadata.map_err(|source| Error::NoAnswer { brokers: settings.brokers.clone(), source })?;
         if let Some(error) = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
@@ -34,12 +34,13 @@ impl Feeder {
     }
 
     /// Enqueues a post; await what is returned with [`delivered`] to know that the broker has it.
-    pub async fn send(&self, key: &str, value: &[u8], headers: &[Header]) -> Result<DeliveryFuture, Error> {
+    pub async fn send(&self, key: Option<&str>, value: &[u8], headers: &[Header]) -> Result<DeliveryFuture, Error> {
         let headers = headers.iter().fold(OwnedHeaders::new(), |headers, header| {
             headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })
         });
         loop {
-            let record = FutureRecord::to(&self.topic).key(key).payload(value).headers(headers.clone());
+            let mut record = FutureRecord::to(&self.topic).payload(value).headers(headers.clone());
+            record.key = key;
             match self.producer.send_result(record) {
                 Ok(delivery) => return Ok(delivery),
                 Err((error, _)) if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull) => {
@@ -66,6 +67,8 @@ impl Feeder {
 pub struct Read {
     /// Topic name.
     pub topic: String,
+    /// Key, where it is UTF-8.
+    pub key: Option<String>,
     /// Value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
     /// Headers that are UTF-8.
@@ -103,6 +106,7 @@ impl Reader {
             Some(Err(error)) => Err(Error::Fatal(error.to_string())),
             Some(Ok(message)) => Ok(Some(Read {
                 topic: message.topic().to_owned(),
+                key: message.key().and_then(|key| String::from_utf8(key.to_vec()).ok()),
                 value: message.payload().map(<[u8]>::to_vec),
                 headers: text_headers(&message),
             })),

@@ -201,7 +201,10 @@ impl ConsumerContext for Group {
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements().iter().map(|element| Partition { topic: element.topic().into(), number: element.partition() }).collect()
+    list.elements()
+        .iter()
+        .map(|element| Partition { topic: element.topic().into(), number: element.partition() })
+        .collect()
 }
 
 fn list(positions: &[(Partition, NextOffset)]) -> Result<TopicPartitionList, KafkaError> {

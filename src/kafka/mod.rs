@@ -108,7 +108,9 @@ impl Settings {
     }
 
     fn validate_options(&self) -> Result<(), String> {
-        for (section, options) in [("options", &self.options), ("consumer", &self.consumer), ("producer", &self.producer)] {
+        for (section, options) in
+            [("options", &self.options), ("consumer", &self.consumer), ("producer", &self.producer)]
+        {
             for key in options.keys() {
                 if let Some((_, instead)) = PROTECTED.iter().find(|(protected, _)| protected == key) {
                     return Err(format!("kafka.{section}: {key} may not be set, delivery depends on it; {instead}"));

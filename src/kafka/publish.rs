@@ -18,7 +18,6 @@ use tokio::task::JoinSet;
 
 use super::Settings;
 use super::client::{self, Error, Logged};
-use crate::budget::Limits;
 use crate::error::{Reason, Refusal, Stage};
 use crate::health::Health;
 use crate::message::{Outcome, Record, Verdict};
@@ -59,13 +58,12 @@ impl Publisher {
     /// for every record in flight: the source empties it before it pulls.
     pub fn new(
         settings: &Settings,
-        limits: Limits,
         labelling: Labelling,
         settled: Sender<Settled>,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let producer = client::producer(settings, limits).create_with_context(Logged).map_err(Error::Client)?;
+        let producer = client::producer(settings).create_with_context(Logged).map_err(Error::Client)?;
         let output_topic = settings.output_topic.as_str().into();
         let dead_letter_topic = settings.dead_letter_topic.as_str().into();
         let shared = Publishing { producer, output_topic, dead_letter_topic, labelling, settled, health, metrics };

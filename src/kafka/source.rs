@@ -15,9 +15,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
+use super::Settings;
 use super::client::{self, Error};
 use super::group::{Group, Settling};
-use super::Settings;
 use crate::budget::{Budget, Limits};
 use crate::health::Health;
 use crate::message::{Header, Origin, Position, Record};
@@ -119,7 +119,8 @@ impl Source {
             None => {}
             Some(Ok(message)) => self.pull(&message),
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                let reason = self.consumer.client().fatal_error().map_or_else(|| error.to_string(), |(_, reason)| reason);
+                let reason =
+                    self.consumer.client().fatal_error().map_or_else(|| error.to_string(), |(_, reason)| reason);
                 return Err(Error::Fatal(reason));
             }
             // librdkafka retries these by itself.
@@ -138,7 +139,8 @@ impl Source {
         };
         let headers = headers(message);
         let payload = [message.key(), message.payload()].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
-        let bytes = payload + headers.iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
+        let bytes =
+            payload + headers.iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         self.wiring.metrics.records.inc();
         self.wiring.metrics.record_bytes.inc_by(bytes as u64);
         let origin = Origin { topic: partition.topic, partition: partition.number, offset };
@@ -157,7 +159,9 @@ impl Source {
     /// Counts the records that retention removed between the group's position and the first record still there.
     fn tell_lost(&self, partition: &Partition, offset: i64) {
         let Some(expected) = self.group().note_gap(partition, offset) else { return };
-        let Ok((low, _)) = self.consumer.fetch_watermarks(&partition.topic, partition.number, ANSWER_TIMEOUT) else { return };
+        let Ok((low, _)) = self.consumer.fetch_watermarks(&partition.topic, partition.number, ANSWER_TIMEOUT) else {
+            return;
+        };
         // Gaps above the low watermark are compaction or transaction markers: no records.
         let lost = u64::try_from(low.min(offset) - expected).unwrap_or(0);
         if lost > 0 {
@@ -228,5 +232,7 @@ impl Source {
 
 fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let headers = message.headers().into_iter().flat_map(Headers::iter);
-    headers.map(|header| Header { key: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) }).collect()
+    headers
+        .map(|header| Header { key: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
+        .collect()
 }

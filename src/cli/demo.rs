@@ -1,0 +1,227 @@
+//! `sentistream demo`: the main job with nothing set up - a broker in this process, sample posts, one worker - and its
+//! results as they come.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Common, Ended};
+use crate::kafka::embedded::EmbeddedBroker;
+use crate::kafka::feed::{Feeder, Read, Reader};
+use crate::posts::{self, Encoding, SourcePost};
+use crate::settings::Settings;
+use crate::worker::Worker;
+
+/// Sample photographs and the posts made of them; licences in `tests/fixtures/photos/README.md`.
+macro_rules! samples {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../../tests/fixtures/photos/", $name)))),*]
+    };
+}
+const SAMPLES: &[(&str, &[u8])] = samples![
+    "posts.jsonl",
+    "astronaut.jpg",
+    "cameraman.jpg",
+    "cat.jpg",
+    "coffee.jpg",
+    "coins.png",
+    "flower.webp",
+    "hubble.jpg",
+    "retina.png",
+    "rocket.webp",
+    "temple.jpg",
+];
+
+/// What may be on the embedded broker unread: a partition keeps only its newest 5 MiB.
+const UNREAD_BYTES: usize = 2 << 20;
+/// How long nothing may happen before the demo gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) const HELP: &str = "\
+Examples:
+  sentistream demo
+  sentistream demo --photos ~/Pictures
+
+With --photos, a posts.jsonl or posts.csv in the folder gives captions (columns image, caption, tags, objects, scene).
+Each line of results: label and polarity (-1 to 1), what the reading was read off - the image and each piece of metadata,
+in percent - and the post.";
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Your own pictures instead of the samples
+    #[arg(long, value_name = "DIR")]
+    photos: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// # Errors
+/// A model that cannot be loaded, a folder without pictures, or a stream that stands still.
+pub async fn run(mut settings: Settings, arguments: &Arguments) -> Result<Ended> {
+    let (folder, _samples) = folder(arguments.photos.as_deref())?;
+    let posts = posts::open(&folder, Encoding::Binary)?;
+    let kafka = &mut settings.kafka;
+    let topics = [kafka.input_topic.clone(), kafka.output_topic.clone(), kafka.dead_letter_topic.clone()];
+    let topics = topics.each_ref().map(String::as_str);
+    say("starting a broker inside this process ...");
+    let broker = EmbeddedBroker::start(&topics, 1)?;
+    kafka.brokers = broker.brokers();
+    settings.admin.listen = None;
+    say("warming the model up and joining the consumer group ...");
+    let worker = Worker::start(&settings).await?;
+    let mut stream = Stream {
+        feeder: Feeder::new(&settings.kafka, topics[0])?,
+        reader: Reader::new(&settings.kafka, &topics[1..], 1)?,
+        fed: HashMap::new(),
+        tally: Tally::default(),
+    };
+    say("feeding posts; the first results come once the group has formed, about 3 seconds from now\n");
+    stream.run(posts).await?;
+    worker.stopper().stop();
+    worker.drained().await?;
+    say(&stream.tally.summary());
+    Ok(Ended::of_refused(stream.tally.refused))
+}
+
+/// The user's folder, or the samples in a temporary one.
+fn folder(photos: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
+    if let Some(photos) = photos {
+        return Ok((photos.to_owned(), None));
+    }
+    let samples = TempDir::with_prefix("sentistream-demo-").context("cannot make a temporary folder")?;
+    for (name, bytes) in SAMPLES {
+        fs::write(samples.path().join(name), bytes).context("cannot write the samples")?;
+    }
+    Ok((samples.path().to_owned(), Some(samples)))
+}
+
+struct Stream {
+    feeder: Feeder,
+    reader: Reader,
+    /// Bytes and caption of the posts whose result has not come, by id.
+    fed: HashMap<String, (usize, String)>,
+    tally: Tally,
+}
+
+impl Stream {
+    /// Feeds as much as the broker keeps, prints what comes back, until everything came back.
+    async fn run(&mut self, posts: impl Iterator<Item = Result<SourcePost, posts::Error>>) -> Result<()> {
+        let mut posts = posts.zip(1u64..).peekable();
+        let mut last = Instant::now();
+        while posts.peek().is_some() || !self.fed.is_empty() {
+            while self.has_room() {
+                let Some((post, number)) = posts.next() else { break };
+                self.feed(post?, number).await?;
+            }
+            match tokio::task::block_in_place(|| self.reader.next(Duration::from_millis(200)))? {
+                Some(read) => {
+                    self.tell(&read);
+                    last = Instant::now();
+                }
+                None if last.elapsed() > PATIENCE => bail!("no result for {} s", PATIENCE.as_secs()),
+                None => {}
+            }
+        }
+        if self.tally.results + self.tally.refused == 0 {
+            bail!("found no pictures (.jpg .jpeg .png .webp .gif)");
+        }
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.fed.values().map(|(bytes, _)| bytes).sum::<usize>() < UNREAD_BYTES
+    }
+
+    /// Sent under a number of its own, since two pictures may have the same name.
+    async fn feed(&mut self, post: SourcePost, number: u64) -> Result<()> {
+        let id = number.to_string();
+        self.fed.insert(id.clone(), (post.value.len(), description(&post)));
+        let delivery = self.feeder.send(Some(&id), &post.value, &post.headers).await?;
+        Ok(self.feeder.delivered(delivery).await?)
+    }
+
+    fn tell(&mut self, read: &Read) {
+        let description = read.key.as_ref().and_then(|key| self.fed.remove(key)).map(|(_, description)| description);
+        let description = description.unwrap_or_default();
+        let result = read.value.as_deref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
+        match result.filter(|result| result.get("sentiment").is_some()) {
+            Some(result) => {
+                self.tally.result(&result);
+                say(&line(&result, &description));
+            }
+            None => {
+                self.tally.refused += 1;
+                let reason = read.headers.iter().find(|(key, _)| key == "dlq.reason").map_or("?", |(_, reason)| reason);
+                say(&format!("{:<9}         {reason}  {description}", "refused"));
+            }
+        }
+    }
+}
+
+/// Id and caption, from the headers the post travels with.
+fn description(post: &SourcePost) -> String {
+    let header = post.headers.iter().find(|header| header.key == "metadata").and_then(|header| header.value.as_ref());
+    let metadata: Value = header.and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default();
+    let caption = metadata
+        .get("caption")
+        .and_then(Value::as_str)
+        .map_or("(no caption)".into(), |caption| format!("\"{caption}\""));
+    format!("{}: {}", post.key.as_deref().unwrap_or("?"), caption.chars().take(70).collect::<String>())
+}
+
+fn line(result: &Value, description: &str) -> String {
+    let text = |pointer| result.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+    let polarity = result.pointer("/sentiment/polarity").and_then(Value::as_f64).unwrap_or_default();
+    let mut line = format!("{:<9} {polarity:+.2} | ", text("/sentiment/label"));
+    for (name, weight) in result.get("relevance").and_then(Value::as_object).into_iter().flatten() {
+        let percent = 100.0 * weight.as_f64().unwrap_or_default();
+        // Writing to a string does not fail.
+        let _ = write!(line, "{name} {percent:>3.0}%  ");
+    }
+    line + "| " + description
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    results: u64,
+    refused: u64,
+    labels: HashMap<String, u64>,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Tally {
+    fn result(&mut self, result: &Value) {
+        self.results += 1;
+        let label = result.pointer("/sentiment/label").and_then(Value::as_str).unwrap_or("?");
+        *self.labels.entry(label.to_owned()).or_default() += 1;
+        let now = Instant::now();
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
+
+    fn summary(&self) -> String {
+        let mut labels: Vec<_> = self.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
+        labels.sort();
+        let seconds = self.first.zip(self.last).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a count of posts for a person to read")]
+        let rate = self.results.saturating_sub(1) as f64 / seconds.max(f64::EPSILON);
+        let (results, refused, labels) = (self.results, self.refused, labels.join(", "));
+        format!(
+            "\nsummary: {results} results ({labels}), {refused} refused, {rate:.1} posts/s from the first result to the last"
+        )
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the demo is there to be watched")]
+fn say(line: &str) {
+    println!("{line}");
+}

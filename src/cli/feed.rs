@@ -1,0 +1,132 @@
+//! `sentistream feed`: publishes posts from files to a topic, at a rate.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Common, Ended, complain};
+use crate::kafka::client;
+use crate::kafka::feed::Feeder;
+use crate::posts::{self, Encoding};
+use crate::settings::Settings;
+
+/// Posts on their way to the broker at once.
+const WINDOW: usize = 64;
+
+pub(super) const HELP: &str = "\
+Examples:
+  sentistream feed photos/ --topic posts
+  sentistream feed posts.csv --topic posts --rate 50 --encoding json
+  SENTISTREAM__KAFKA__BROKERS=kafka:9092 sentistream feed archive.jsonl --topic posts
+
+PATH is read as `sentistream score` reads it. A post is keyed by its id. The topic must exist.";
+
+/// Arguments of `feed`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// An image, a folder, or a list of posts (.jsonl, .csv)
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// Topic to publish to [default: kafka.input_topic]
+    #[arg(long)]
+    topic: Option<String>,
+    /// Posts per second; as fast as the broker takes them without
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+    /// How posts with an image file travel; JSON lines with an image of their own travel as they are
+    #[arg(long, value_enum, default_value_t = Encoding::Binary)]
+    encoding: Encoding,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= 1e6);
+    rate.ok_or_else(|| "give posts per second, above 0 and at most 1000000".into())
+}
+
+/// # Errors
+/// A path that holds no posts, a broker or topic that cannot be used, a post the broker refuses.
+pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
+    let posts = posts::open(&arguments.path, arguments.encoding)?;
+    let topic = arguments.topic.as_ref().unwrap_or(&settings.kafka.input_topic);
+    let feeder = tokio::task::block_in_place(|| Feeder::new(&settings.kafka, topic))?;
+    let feeder = std::sync::Arc::new(feeder);
+    let progress = ProgressBar::new_spinner();
+    progress.set_style(ProgressStyle::with_template("{spinner} {pos} posts published, {per_sec}")?);
+    let mut pace = Pace::new(arguments.rate);
+    let mut deliveries = JoinSet::new();
+    let mut unreadable = 0;
+    for post in posts {
+        let post = match post {
+            Ok(post) => post,
+            Err(error) => {
+                progress.suspend(|| complain(&format!("unreadable: {error}")));
+                unreadable += 1;
+                continue;
+            }
+        };
+        pace.wait().await;
+        while deliveries.len() >= WINDOW {
+            delivered(deliveries.join_next().await, &progress)?;
+        }
+        let delivery = feeder.send(post.key.as_deref(), &post.value, &post.headers).await?;
+        let feeder = std::sync::Arc::clone(&feeder);
+        deliveries.spawn(async move { feeder.delivered(delivery).await });
+    }
+    while !deliveries.is_empty() {
+        delivered(deliveries.join_next().await, &progress)?;
+    }
+    progress.finish_and_clear();
+    complain(&format!("published {} posts to {topic}, {unreadable} could not be read", progress.position()));
+    Ok(Ended::of_refused(unreadable))
+}
+
+type Delivered = Option<Result<Result<(), client::Error>, tokio::task::JoinError>>;
+
+fn delivered(delivered: Delivered, progress: &ProgressBar) -> Result<()> {
+    if let Some(delivered) = delivered {
+        delivered??;
+        progress.inc(1);
+    }
+    Ok(())
+}
+
+/// Spreads posts evenly over time; after a pause it does not catch up in a burst of more than a second's worth.
+struct Pace {
+    interval: Option<Duration>,
+    next: Instant,
+}
+
+impl Pace {
+    fn new(rate: Option<f64>) -> Self {
+        Self { interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)), next: Instant::now() }
+    }
+
+    async fn wait(&mut self) {
+        let Some(interval) = self.interval else { return };
+        sleep_until(self.next).await;
+        let earliest = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or(self.next);
+        self.next = (self.next + interval).max(earliest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn posts_are_spread_evenly() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Some(4.0));
+        for _ in 0..9 {
+            pace.wait().await;
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line: one file per subcommand, and what their exit codes mean.
+
+pub mod demo;
+pub mod feed;
+pub mod run;
+pub mod score;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{self, Settings};
+use crate::telemetry;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed: the error on standard error says what and how to mend it
+  2  wrong usage or settings
+  3  done, but some posts could not be scored (score, demo) or read (feed); each is told on standard error
+  4  stopped, but the grace period ended with posts in flight; they will be read again
+  130  stopped at once by a second signal
+
+Settings: built-in defaults, then the YAML file of --config, then the environment: SENTISTREAM__KAFKA__BROKERS=host:9092
+sets kafka.brokers. config/default.yaml lists every option.";
+
+/// Reads the sentiment of an image stream: posts (an image with metadata) come from Kafka, sentiment and the weight of
+/// every piece of metadata go back.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a worker: a member of a consumer group that scores posts until it is stopped
+    #[command(after_help = run::HELP)]
+    Run(run::Arguments),
+    /// Score images, folders or lists of posts from files; results as JSON lines on standard output
+    #[command(after_help = score::HELP)]
+    Score(score::Arguments),
+    /// Publish images, folders or lists of posts to a topic
+    #[command(after_help = feed::HELP)]
+    Feed(feed::Arguments),
+    /// See it work with nothing set up: a broker inside this process, sample posts, one worker
+    #[command(after_help = demo::HELP)]
+    Demo(demo::Arguments),
+}
+
+/// What every subcommand takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// YAML file with settings that override the defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How a command ended when nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything was done.
+    Done,
+    /// Some posts were refused.
+    SomeRefused,
+    /// The grace period ended with posts in flight.
+    GraceExpired,
+}
+
+impl Ended {
+    fn of_refused(refused: u64) -> Self {
+        if refused == 0 { Self::Done } else { Self::SomeRefused }
+    }
+}
+
+/// Runs the command and turns how it ended into an exit code; the one place that prints an error.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.dispatch() {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::SomeRefused) => ExitCode::from(3),
+        Ok(Ended::GraceExpired) => ExitCode::from(4),
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            ExitCode::from(if error.is::<settings::Error>() { 2 } else { 1 })
+        }
+    }
+}
+
+impl Cli {
+    fn dispatch(self) -> anyhow::Result<Ended> {
+        let common = match &self.command {
+            Command::Run(arguments) => &arguments.common,
+            Command::Score(arguments) => &arguments.common,
+            Command::Feed(arguments) => &arguments.common,
+            Command::Demo(arguments) => &arguments.common,
+        };
+        let mut settings = settings::load(common.config.as_deref())?;
+        if !matches!(self.command, Command::Run(_)) && std::env::var_os("SENTISTREAM__LOG__LEVEL").is_none() {
+            // These print what they do; a library's log lines would only stand between.
+            "warn".clone_into(&mut settings.log.level);
+        }
+        telemetry::start(&settings.log);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let ended = runtime.block_on(self.command.run(settings));
+        runtime.shutdown_background();
+        ended
+    }
+}
+
+impl Command {
+    async fn run(self, settings: Settings) -> anyhow::Result<Ended> {
+        match self {
+            Self::Run(_) => run::run(&settings).await,
+            Self::Score(arguments) => score::run(&settings, &arguments).await,
+            Self::Feed(arguments) => feed::run(&settings, &arguments).await,
+            Self::Demo(arguments) => demo::run(settings, &arguments).await,
+        }
+    }
+}
+
+/// A line for the person at the terminal, beside the results.
+#[expect(clippy::print_stderr, reason = "this is the command line")]
+fn complain(line: &str) {
+    eprintln!("{line}");
+}

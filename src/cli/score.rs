@@ -1,0 +1,128 @@
+//! `sentistream score`: posts from files through the same pipeline as the stream's, results on standard output.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use crossbeam_channel::Sender;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{Common, Ended, complain};
+use crate::budget::Budget;
+use crate::message::{Assignment, Origin, Outcome, Position, Record, Verdict};
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Pipeline};
+use crate::posts::{self, Encoding, SourcePost};
+use crate::result::Labelling;
+use crate::scorer::Scorer;
+use crate::settings::Settings;
+
+pub(super) const HELP: &str = "\
+Examples:
+  sentistream score photo.jpg
+  sentistream score photos/ > results.jsonl
+  sentistream score posts.csv | jq -r '[.id, .sentiment.label, .sentiment.polarity] | @tsv'
+
+A folder is all images below it, or what its posts.jsonl or posts.csv lists. A JSONL line is a post as it travels on the
+topic; its image may be {\"path\": \"photo.jpg\"}. A CSV has a header: image or id, caption or text, tags, objects, scene,
+place, taken_at, source, published_at. Results come in the order of the posts.";
+
+/// Arguments of `score`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Images, folders, or lists of posts (.jsonl, .csv)
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// # Errors
+/// A model that cannot be loaded, a path that holds no posts, or standard output closed.
+pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
+    // Before the model is loaded: a misspelt path should be told at once.
+    let sources = arguments.paths.iter().map(|path| Ok((path.clone(), posts::open(path, Encoding::Binary)?)));
+    let sources = sources.collect::<Result<Vec<_>, posts::Error>>()?;
+    let metrics = Arc::new(Metrics::new());
+    let scorer = tokio::task::block_in_place(|| Scorer::load(settings, &metrics))?;
+    let Pipeline { records, outcomes, failure } =
+        pipeline::spawn(&scorer.sizes, scorer.decoder, scorer.model, &metrics)?;
+    let budget = Budget::new(settings.limits, metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut unreadable = 0;
+        for (number, (path, posts)) in (1u64..).zip(sources) {
+            unreadable += pull(&path, number, posts, &records, &budget);
+        }
+        unreadable
+    });
+    let refused = print(outcomes, &scorer.labelling).await?;
+    if let Ok(error) = failure.await {
+        return Err(anyhow!(error).context("the model cannot go on"));
+    }
+    Ok(Ended::of_refused(refused + reading.await?))
+}
+
+/// Reads posts into the pipeline as the Kafka source would; returns how many could not be read.
+fn pull(
+    path: &Path,
+    generation: u64,
+    posts: impl Iterator<Item = Result<SourcePost, posts::Error>>,
+    records: &Sender<Record>,
+    budget: &Arc<Budget>,
+) -> u64 {
+    let assignment = Assignment::new(generation);
+    let topic: Arc<str> = path.to_string_lossy().into();
+    let (mut sequence, mut unreadable) = (0, 0);
+    for (offset, post) in (0i64..).zip(posts) {
+        let post = match post {
+            Ok(post) => post,
+            Err(error) => {
+                complain(&format!("unreadable: {error}"));
+                unreadable += 1;
+                continue;
+            }
+        };
+        while !budget.wait_for_room(Duration::from_secs(1)) {}
+        let origin = Origin { topic: Arc::clone(&topic), partition: 0, offset };
+        let permit = budget.admit(post.value.len());
+        let position =
+            Position { origin, assignment: Arc::clone(&assignment), sequence, permit, pulled_at: Instant::now() };
+        let key = post.key.map(Into::into);
+        let record = Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None };
+        if records.send(record).is_err() {
+            break;
+        }
+        sequence += 1;
+    }
+    unreadable
+}
+
+async fn print(mut outcomes: mpsc::Receiver<Outcome>, labelling: &Labelling) -> Result<u64> {
+    let progress = ProgressBar::new_spinner();
+    progress.set_style(ProgressStyle::with_template("{spinner} {pos} posts, {per_sec}")?);
+    let mut stdout = io::stdout().lock();
+    let mut refused = 0;
+    while let Some(outcome) = outcomes.recv().await {
+        progress.inc(1);
+        let origin = &outcome.record.position.origin;
+        match &outcome.verdict {
+            Verdict::Scored(scored) => {
+                serde_json::to_writer(&mut stdout, &labelling.result(scored, origin, Timestamp::now()))?;
+                stdout.write_all(b"\n")?;
+            }
+            Verdict::Refused { refusal, .. } => {
+                let key = outcome.record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());
+                progress.suspend(|| complain(&format!("refused: {} ({origin}): {refusal}", key.unwrap_or_default())));
+                refused += 1;
+            }
+            Verdict::Tombstone => {}
+        }
+    }
+    progress.finish_and_clear();
+    Ok(refused)
+}

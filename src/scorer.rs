@@ -1,0 +1,96 @@
+//! What scores posts, loaded from the settings: decoder, warm model, and what their results are called. The worker and
+//! `sentistream score` build the same one.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::decode::{Decoder, FieldSpec, Spec};
+use crate::health::ModelIdentity;
+use crate::metrics::Metrics;
+use crate::model::{Bundle, Model};
+use crate::pipeline::Sizes;
+use crate::result::Labelling;
+use crate::settings::Settings;
+
+/// Everything the pipeline is spawned with.
+pub struct Scorer {
+    /// Shared by the decode threads.
+    pub decoder: Arc<Decoder>,
+    /// Warm; owned by the model thread.
+    pub model: Model,
+    /// What results are called.
+    pub labelling: Labelling,
+    /// What runs.
+    pub identity: ModelIdentity,
+    /// How the stages are sized.
+    pub sizes: Sizes,
+}
+
+impl Scorer {
+    /// Opens the bundle, checks it, loads its graphs and warms them.
+    ///
+    /// # Errors
+    /// What of bundle, library or provider cannot be used, with the fix.
+    pub fn load(settings: &Settings, metrics: &Metrics) -> Result<Self> {
+        let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
+        let decoder =
+            Decoder::new(settings.decode.clone(), spec(&bundle)).context("cannot use the bundle (model.bundle)")?;
+        let mut model = Model::load(&bundle, &settings.model).context("cannot load the model")?;
+        let identity = ModelIdentity {
+            provider: model.provider().to_string(),
+            bundle: bundle.name.clone(),
+            version: bundle.version.clone(),
+            digest: bundle.digest.clone(),
+        };
+        model.warm_up(settings.batch.max_posts).context("the model fails on its warm-up batch")?;
+        tell(settings, metrics, &bundle, &identity);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let sizes = Sizes {
+            in_flight_records: settings.limits.records,
+            decode_threads: if settings.decode.threads == 0 { cores } else { settings.decode.threads },
+            record_bytes: settings.limits.record_bytes,
+            batch: settings.batch.clone(),
+        };
+        Ok(Self { decoder: Arc::new(decoder), model, labelling: labelling(&bundle), identity, sizes })
+    }
+}
+
+fn spec(bundle: &Bundle) -> Spec {
+    let fields =
+        bundle.fields.iter().map(|field| FieldSpec { name: Arc::clone(&field.name), parts: field.parts.clone() });
+    Spec {
+        width: side(bundle.image.width),
+        height: side(bundle.image.height),
+        crop: bundle.image.crop,
+        max_tokens: bundle.max_tokens,
+        fields: fields.collect(),
+        tokenizer: bundle.tokenizer.clone(),
+    }
+}
+
+/// A side beyond `u32` is refused by the decoder as any side that large.
+fn side(pixels: usize) -> u32 {
+    u32::try_from(pixels).unwrap_or(u32::MAX)
+}
+
+fn labelling(bundle: &Bundle) -> Labelling {
+    Labelling {
+        bundle: bundle.name.clone(),
+        version: bundle.version.clone(),
+        digest: bundle.digest.clone(),
+        labels: bundle.labels.iter().map(|label| (label.name.to_string(), label.polarity)).collect(),
+        fields: bundle.fields.iter().map(|field| field.name.to_string()).collect(),
+    }
+}
+
+fn tell(settings: &Settings, metrics: &Metrics, bundle: &Bundle, identity: &ModelIdentity) {
+    let ModelIdentity { provider, bundle: name, version, digest } = identity;
+    metrics.model_info.with_label_values(&[provider, name, version, digest]).set(1);
+    let limit = |what: &str, value: usize| {
+        metrics.in_flight_limit.with_label_values(&[what]).set(i64::try_from(value).unwrap_or(i64::MAX));
+    };
+    limit("records", settings.limits.records);
+    limit("bytes", settings.limits.bytes);
+    tracing::info!(provider, bundle = name, version, digest, licence = bundle.license, "model is warm");
+}

@@ -1,0 +1,168 @@
+//! A worker: the pipeline between a Kafka source and a Kafka publisher, with its admin port, from start to drained.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::sync::oneshot;
+
+use crate::admin::{self, Shown};
+use crate::budget::Budget;
+use crate::health::Health;
+use crate::kafka::publish::Publisher;
+use crate::kafka::source::{Drained, Source, Wiring};
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Pipeline};
+use crate::scorer::Scorer;
+use crate::settings::Settings;
+
+/// What the publisher may take on top of the grace period to see its last deliveries through.
+const LAST_DELIVERIES: Duration = Duration::from_secs(5);
+
+/// A worker that has joined (or is joining) its group.
+pub struct Worker {
+    /// Everything it counts.
+    pub metrics: Arc<Metrics>,
+    /// Where its admin port listens, if it has one.
+    pub admin: Option<SocketAddr>,
+    stop: Arc<AtomicBool>,
+    health: Arc<Health>,
+    source: oneshot::Receiver<Result<Drained>>,
+    publisher: tokio::task::JoinHandle<Result<(), crate::kafka::client::Error>>,
+    failure: oneshot::Receiver<crate::model::ModelError>,
+    grace: Duration,
+}
+
+/// Makes a worker stop.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<AtomicBool>);
+
+impl Stopper {
+    /// Pull nothing more; what is in flight may finish.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// Loads and warms the model, then joins the group: nothing is pulled before everything else stands.
+    ///
+    /// # Errors
+    /// A bundle, a library, a provider, a broker, a topic or a port that cannot be used, each with its fix.
+    pub async fn start(settings: &Settings) -> Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let scorer = {
+            let (settings, metrics) = (settings.clone(), Arc::clone(&metrics));
+            tokio::task::spawn_blocking(move || Scorer::load(&settings, &metrics)).await??
+        };
+        let health = Arc::new(Health::new(Duration::from_secs(settings.admin.stall_seconds), scorer.identity.clone()));
+        let shown = Shown { health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
+        let admin = match settings.admin.listen {
+            Some(listen) => Some(bind(listen, shown).await?),
+            None => None,
+        };
+        Self::join(settings, scorer, health, metrics, admin).await
+    }
+
+    async fn join(
+        settings: &Settings,
+        scorer: Scorer,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        admin: Option<SocketAddr>,
+    ) -> Result<Self> {
+        let (settled_in, settled) = crossbeam_channel::unbounded();
+        let labelling = scorer.labelling.clone();
+        let publisher = Publisher::new(
+            &settings.kafka,
+            settings.limits,
+            labelling,
+            settled_in,
+            Arc::clone(&health),
+            Arc::clone(&metrics),
+        )?;
+        let Pipeline { records, outcomes, failure } =
+            pipeline::spawn(&scorer.sizes, scorer.decoder, scorer.model, &metrics)
+                .context("cannot start the stages")?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let wiring = Wiring {
+            records,
+            settled,
+            budget: Budget::new(settings.limits, metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone()),
+            stop: Arc::clone(&stop),
+            grace: Duration::from_secs(settings.shutdown.grace_seconds),
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&metrics),
+        };
+        let (kafka, limits) = (settings.kafka.clone(), settings.limits);
+        let source = tokio::task::spawn_blocking(move || Source::connect(&kafka, limits, wiring)).await??;
+        let (drained_in, source_ended) = oneshot::channel();
+        std::thread::Builder::new().name("poll".into()).spawn(move || {
+            // Nobody listens only when the worker was dropped.
+            let _ = drained_in.send(source.run().map_err(Into::into));
+        })?;
+        health.set_ready(true);
+        tracing::info!(group = settings.kafka.group, topic = settings.kafka.input_topic, "joining the group");
+        let publisher = tokio::spawn(publisher.run(outcomes));
+        let grace = Duration::from_secs(settings.shutdown.grace_seconds);
+        Ok(Self { metrics, admin, stop, health, source: source_ended, publisher, failure, grace })
+    }
+
+    /// A handle that stops this worker.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.stop))
+    }
+
+    /// Waits until the worker was stopped and has drained.
+    ///
+    /// # Errors
+    /// What made it stop by itself: the model, the publisher or the source cannot go on. Nothing beyond the acknowledged
+    /// outcomes is committed then.
+    pub async fn drained(mut self) -> Result<Drained> {
+        let mut publisher_ended = false;
+        let ended = tokio::select! {
+            drained = &mut self.source => source_ended(drained),
+            Ok(error) = &mut self.failure => Err(anyhow!(error).context("the model cannot go on")),
+            published = &mut self.publisher => {
+                publisher_ended = true;
+                match published_or_panicked(published) {
+                    Ok(()) if self.stop.load(Ordering::Relaxed) => source_ended((&mut self.source).await),
+                    Ok(()) => Err(anyhow!("the pipeline ended by itself")),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        self.health.set_ready(false);
+        if ended.is_err() {
+            self.stopper().stop();
+        } else if !publisher_ended {
+            let published = tokio::time::timeout(LAST_DELIVERIES, &mut self.publisher).await;
+            if let Ok(published) = published {
+                published_or_panicked(published)?;
+            }
+        }
+        if let Ok(drained) = &ended {
+            tracing::info!(unsettled = drained.unsettled, grace_seconds = self.grace.as_secs(), "drained");
+        }
+        ended
+    }
+}
+
+fn source_ended(ended: Result<Result<Drained>, oneshot::error::RecvError>) -> Result<Drained> {
+    ended.unwrap_or_else(|_| Err(anyhow!("the poll thread panicked")))
+}
+
+fn published_or_panicked(ended: Result<Result<(), crate::kafka::client::Error>, tokio::task::JoinError>) -> Result<()> {
+    ended.context("the publisher panicked")?.context("the publisher cannot go on")
+}
+
+async fn bind(listen: SocketAddr, shown: Shown) -> Result<SocketAddr> {
+    let address = admin::serve(listen, shown)
+        .await
+        .with_context(|| format!("cannot listen on admin.listen {listen}; choose another port, or 0 for a free one"))?;
+    tracing::info!(%address, "admin port: /metrics /healthz /readyz");
+    Ok(address)
+}

@@ -1,0 +1,123 @@
+//! The binary as a person meets it: help, exit codes, and errors that name the key and the fix.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::process::{ended, sentistream};
+use crate::support::repository;
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    ended(&command.output().expect("runs"))
+}
+
+#[test]
+fn help_teaches_every_command() {
+    let (code, help, _) = run(&mut sentistream(&["--help"]));
+    assert_eq!(code, 0);
+    for word in ["run", "score", "feed", "demo", "Exit codes", "SENTISTREAM__KAFKA__BROKERS"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+    for command in ["run", "score", "feed", "demo"] {
+        let (code, help, _) = run(&mut sentistream(&[command, "--help"]));
+        assert!(code == 0 && help.contains("Examples:"), "{help}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_exit_with_2_and_name_the_key() {
+    let (code, _, error) = run(sentistream(&["run"]).env("SENTISTREAM__KAFKA__BROKRES", "x:1"));
+    assert!(code == 2 && error.contains("brokres"), "{error}");
+    let (code, _, error) = run(sentistream(&["run"]).env("SENTISTREAM__LIMITS__IN_FLIGHT_RECORDS", "0"));
+    assert!(code == 2 && error.contains("limits.in_flight_records"), "{error}");
+    let (code, _, error) = run(&mut sentistream(&["run", "--config", "no-such-file.yaml"]));
+    assert!(code == 2 && error.contains("no-such-file.yaml"), "{error}");
+    let (code, ..) = run(&mut sentistream(&["no-such-command"]));
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn a_provider_that_is_absent_stops_the_start() {
+    let photo = "tests/fixtures/photos/cat.jpg";
+    for provider in ["cuda", "tensorrt"] {
+        let library = repository(".deps/onnxruntime/libonnxruntime.so");
+        let (code, out, error) =
+            run(sentistream(&["score", photo]).env("SENTISTREAM__MODEL__PROVIDER", provider).env("ORT_DYLIB_PATH", library));
+        assert!(code == 1 && out.is_empty(), "nothing is scored on the CPU in its stead: {out}");
+        assert!(error.contains(provider) && error.contains("make onnxruntime-gpu"), "{error}");
+    }
+}
+
+#[test]
+fn a_library_that_is_absent_is_told_with_the_fix() {
+    let (code, _, error) = run(sentistream(&["score", "tests/fixtures/photos/cat.jpg"]).env("ORT_DYLIB_PATH", "/nowhere.so"));
+    assert!(code == 1 && error.contains("/nowhere.so") && error.contains("ORT_DYLIB_PATH"), "{error}");
+}
+
+#[test]
+fn a_bundle_that_was_changed_is_refused() {
+    let copy = tempfile::tempdir().expect("temporary folder");
+    for file in fs::read_dir(repository("models/default")).expect("bundle") {
+        let file = file.expect("file");
+        if file.file_type().expect("type").is_file() {
+            fs::copy(file.path(), copy.path().join(file.file_name())).expect("copied");
+        }
+    }
+    fs::write(copy.path().join("tags.txt"), "something else\n").expect("written");
+    let (code, _, error) =
+        run(sentistream(&["score", "tests/fixtures/photos/cat.jpg"]).env("SENTISTREAM__MODEL__BUNDLE", copy.path()));
+    assert!(code == 1 && error.contains("tags.txt"), "{error}");
+}
+
+#[test]
+fn score_tells_what_it_refuses_and_scores_the_rest() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fs::copy(repository("tests/fixtures/photos/cat.jpg"), folder.path().join("cat.jpg")).expect("copied");
+    fs::write(folder.path().join("cut.png"), b"\x89PNG\r\n\x1a\n").expect("written");
+    let (code, out, error) = run(sentistream(&["score"]).arg(folder.path()));
+    assert_eq!(code, 3, "{error}");
+    assert_eq!(out.lines().count(), 1, "{out}");
+    assert!(error.contains("cut") && error.contains("corrupt_image"), "{error}");
+    let (code, _, error) = run(&mut sentistream(&["score", "no-such-photo.jpg"]));
+    assert!(code == 1 && error.contains("no-such-photo.jpg"), "{error}");
+}
+
+#[test]
+fn a_post_without_metadata_is_read_off_the_image_alone_or_what_is_seen_in_it() {
+    let (code, out, _) = run(&mut sentistream(&["score", "tests/fixtures/photos/cat.jpg"]));
+    let result: serde_json::Value = serde_json::from_str(&out).expect("one result");
+    assert_eq!(code, 0);
+    let relevance = |name: &str| result["relevance"][name].as_f64().expect("a weight");
+    assert!(relevance("caption").abs() < f64::EPSILON && relevance("tags").abs() < f64::EPSILON, "{out}");
+    assert!((relevance("image") + relevance("context") - 1.0).abs() < 1e-5, "{out}");
+}
+
+/// The demo needs no broker: it brings one.
+#[test]
+fn the_demo_ends_with_a_summary() {
+    let (code, out, error) = run(&mut sentistream(&["demo"]));
+    assert_eq!(code, 0, "{error}");
+    let summary = out.lines().last().expect("a last line");
+    assert!(summary.starts_with("summary: 24 results") && summary.contains("posts/s"), "{summary}");
+    for id in ["cat-fitting", "cat-misleading", "cat-plain"] {
+        assert!(out.contains(id), "{out}");
+    }
+}
+
+#[test]
+fn the_demo_takes_the_users_own_pictures() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fs::copy(repository("tests/fixtures/photos/coffee.jpg"), folder.path().join("mine.jpg")).expect("copied");
+    fs::write(folder.path().join("posts.csv"), "image,caption\nmine.jpg,my very own coffee\n").expect("written");
+    let (code, out, error) = run(sentistream(&["demo", "--photos"]).arg(folder.path()));
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains("my very own coffee") && out.contains("summary: 1 results"), "{out}");
+}
+
+#[test]
+fn a_broker_that_is_away_is_told_with_the_fix() {
+    // A port that was free a moment ago, so that nothing answers.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free port");
+    let (code, _, error) = run(sentistream(&["feed", "tests/fixtures/photos/cat.jpg"])
+        .env("SENTISTREAM__KAFKA__BROKERS", port.to_string()));
+    assert!(code == 1 && error.contains("kafka.brokers") && error.contains(&port.to_string()), "{error}");
+}

@@ -1,0 +1,13 @@
+//! Behaviour end to end: real photographs, the default bundle, and a real Kafka broker. Tests that need the broker are
+//! ignored by a plain `cargo test`; `make test` starts one and runs them all.
+
+mod admin;
+mod command_line;
+mod end_to_end;
+mod hostile_input;
+mod overload;
+mod rebalance;
+mod retention;
+mod same_numbers;
+mod shutdown;
+mod support;

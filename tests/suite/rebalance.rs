@@ -1,0 +1,40 @@
+//! Workers come and go under load: nothing is lost, and at most what was in flight comes twice.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sentistream::worker::Worker;
+
+use crate::end_to_end::{joined, origin_of, stop};
+use crate::support::kafka::Topics;
+use crate::support::photos::posts;
+use crate::support::wait_until_async;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn a_worker_that_joins_midway_loses_nothing() {
+    let topics = Topics::create("rebalance", 4).await;
+    let fed = posts("post", 240);
+    let mut workers = joined(&topics, 1).await;
+    topics.feed(&fed);
+    topics.wait_for_outcomes(40).await;
+
+    let before: BTreeSet<(i64, i64)> = topics.read_all(&topics.output()).iter().map(origin_of).collect();
+    assert!(before.len() < fed.len(), "the first worker is still at work");
+    let second = Worker::start(&topics.settings()).await.expect("starts");
+    wait_until_async("the second worker has a share", || second.metrics.assigned_partitions.get() == 2).await;
+    workers.push(second);
+    topics.wait_for_outcomes(fed.len()).await;
+    wait_until_async("nothing is in flight", || workers.iter().all(|w| w.metrics.in_flight_records.get() == 0)).await;
+    stop(workers).await;
+
+    let results = topics.read_all(&topics.output());
+    let mut times: HashMap<(i64, i64), usize> = HashMap::new();
+    results.iter().map(origin_of).for_each(|origin| *times.entry(origin).or_default() += 1);
+    assert_eq!(times.len(), fed.len(), "every post has a result");
+    let doubled: Vec<_> = times.iter().filter(|(_, count)| **count > 1).map(|(origin, _)| *origin).collect();
+    println!("{} posts, {} scored before the second worker came, {} doubled", fed.len(), before.len(), doubled.len());
+    assert!(doubled.iter().all(|origin| !before.contains(origin)), "only what was in flight may come twice: {doubled:?}");
+    let ids: BTreeSet<String> = results.iter().map(|read| read.json()["result_id"].as_str().expect("id").to_owned()).collect();
+    assert_eq!(ids.len(), fed.len(), "a doubled result has the same id");
+    assert_eq!(topics.committed(), i64::try_from(fed.len()).expect("few"));
+}
