@@ -1,0 +1,279 @@
+//! A record to the post in it. Two encodings, told apart by the `content-type` header (its letter case and anything
+//! after `;` do not matter; without one it is JSON): a JSON object, or the image itself with its attributes as headers.
+//!
+//! What is refused is named by its path in the post. `tags` of the post's facts stay empty here: they are cleaned texts.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Settings;
+use super::json::{self, Raw, bad_field};
+use crate::error::{Reason, Refusal};
+use crate::message::{Facts, Metadata, Object, Post, Record};
+
+const MAX_ID_BYTES: usize = 256;
+/// How far a score may lie outside of [0, 1]: detectors compute in single precision.
+const SCORE_SLACK: f64 = 1e-3;
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[derive(Deserialize)]
+struct RawPost<'a> {
+    #[serde(borrow)]
+    id: Raw<'a>,
+    #[serde(borrow)]
+    source: Raw<'a>,
+    #[serde(borrow)]
+    published_at: Raw<'a>,
+    #[serde(borrow)]
+    image: Raw<'a>,
+    #[serde(borrow)]
+    metadata: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawImage<'a> {
+    #[serde(borrow)]
+    data: Raw<'a>,
+    #[serde(borrow)]
+    url: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawMetadata<'a> {
+    #[serde(borrow)]
+    caption: Raw<'a>,
+    #[serde(borrow)]
+    scene: Raw<'a>,
+    #[serde(borrow)]
+    objects: Raw<'a>,
+    #[serde(borrow)]
+    tags: Raw<'a>,
+    #[serde(borrow)]
+    place: Raw<'a>,
+    #[serde(borrow)]
+    taken_at: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawObject<'a> {
+    #[serde(borrow)]
+    label: Raw<'a>,
+    #[serde(borrow)]
+    score: Raw<'a>,
+}
+
+/// The post in a record's value.
+pub(super) fn read(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
+    if value.is_empty() {
+        return Err(Refusal::new(Reason::Empty, "the value is 0 bytes long"));
+    }
+    if record.headers.len() > settings.headers {
+        let detail = format!("{} headers, the limit is {}", record.headers.len(), settings.headers);
+        return Err(Refusal::new(Reason::TooManyHeaders, detail));
+    }
+    let given =
+        record.header("content-type").map_or(Cow::Borrowed("application/json"), |given| String::from_utf8_lossy(given));
+    match given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "application/json" => read_json(record, value, settings),
+        "image/jpeg" | "image/png" | "image/webp" | "image/gif" => read_binary(record, value, settings),
+        _ => Err(Refusal::new(
+            Reason::UnsupportedContentType,
+            format!(
+                "content-type is {given}; read are application/json, image/jpeg, image/png, image/webp and image/gif"
+            ),
+        )),
+    }
+}
+
+fn read_json(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
+    let text = json::text(value, "the value", settings)?;
+    // Whether it is JSON at all is settled first, so that later faults are those of a field.
+    let whole: &RawValue = serde_json::from_str(text)
+        .map_err(|error| Refusal::new(Reason::NotJson, format!("the value is not JSON: {error}")))?;
+    if !whole.get().starts_with('{') {
+        return Err(Refusal::new(Reason::NotJson, "the value is JSON, but not an object"));
+    }
+    let post: RawPost = json::object(whole.get(), "the post")?;
+    Ok(Post {
+        facts: Facts {
+            id: id(optional(post.id, "id", json::string)?, record)?,
+            source: text_field(post.source, "source", settings)?.filter(|source| !source.is_empty()),
+            published_at: published_at(optional(post.published_at, "published_at", json::string)?, record)?,
+            tags: Vec::new(),
+        },
+        image: image(post.image, settings)?,
+        metadata: post.metadata.map_or_else(|| Ok(Metadata::default()), |raw| metadata(raw.get(), settings))?,
+    })
+}
+
+fn read_binary(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
+    check_image_bytes(value.len(), settings)?;
+    let source = header_text(record, "ce_source")?;
+    if let Some(source) = &source {
+        check_text(source, "ce_source", settings)?;
+    }
+    Ok(Post {
+        facts: Facts {
+            id: id(header_text(record, "ce_id")?, record)?,
+            source: source.filter(|source| !source.is_empty()).map(Cow::into_owned),
+            published_at: published_at(header_text(record, "ce_time")?, record)?,
+            tags: Vec::new(),
+        },
+        image: value.clone(),
+        metadata: header_metadata(record, settings)?,
+    })
+}
+
+fn header_text<'a>(record: &'a Record, key: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let Some(value) = record.header(key) else { return Ok(None) };
+    str::from_utf8(value)
+        .map(|text| Some(Cow::Borrowed(text)))
+        .map_err(|_| bad_field(format!("the header {key} must be UTF-8")))
+}
+
+fn header_metadata(record: &Record, settings: &Settings) -> Result<Metadata, Refusal> {
+    let Some(value) = record.header("metadata") else { return Ok(Metadata::default()) };
+    let text = json::text(value, "the header metadata", settings)?;
+    let whole: Option<&RawValue> = serde_json::from_str(text)
+        .map_err(|error| Refusal::new(Reason::NotJson, format!("the header metadata is not JSON: {error}")))?;
+    whole.map_or_else(|| Ok(Metadata::default()), |raw| metadata(raw.get(), settings))
+}
+
+/// The id as given, else the record's key where that is a text, else where the record stands.
+fn id(given: Option<Cow<'_, str>>, record: &Record) -> Result<String, Refusal> {
+    let key = || record.key.as_ref().and_then(|key| str::from_utf8(key).ok()).filter(|key| !key.is_empty());
+    let id = given.map(Cow::into_owned).or_else(|| key().map(str::to_owned));
+    let id = id.unwrap_or_else(|| record.position.origin.to_string());
+    if id.is_empty() {
+        return Err(bad_field("id is empty"));
+    }
+    if id.len() > MAX_ID_BYTES {
+        return Err(bad_field(format!(
+            "id (or the key in its place) has {} bytes, the limit is {MAX_ID_BYTES}",
+            id.len()
+        )));
+    }
+    Ok(id)
+}
+
+fn published_at(given: Option<Cow<'_, str>>, record: &Record) -> Result<Option<Timestamp>, Refusal> {
+    let Some(given) = given else { return Ok(record.timestamp) };
+    let parsed = given.parse().map_err(|error| {
+        bad_field(format!("published_at (ce_time) must be an RFC 3339 time such as 2026-11-23T09:00:00Z: {error}"))
+    })?;
+    Ok(Some(parsed))
+}
+
+fn image(raw: Raw<'_>, settings: &Settings) -> Result<Bytes, Refusal> {
+    let missing = || Refusal::new(Reason::NoImage, "the post has no image: image.data (base64) is missing");
+    let image: RawImage = json::object(raw.ok_or_else(missing)?.get(), "image")?;
+    match (image.data, image.url) {
+        (Some(_), Some(_)) => Err(bad_field("image must have one of data and url, not both")),
+        (Some(data), None) => base64(&json::string(data, "image.data")?, settings),
+        (None, Some(url)) => {
+            json::string(url, "image.url")?;
+            let detail = "image.url: images are not fetched; send the bytes as image.data (base64), or as the record's \
+                          value with the content-type image/jpeg, image/png, image/webp or image/gif";
+            Err(Refusal::new(Reason::FetchRefused, detail))
+        }
+        (None, None) => Err(missing()),
+    }
+}
+
+/// The standard alphabet, padded or not, without white space.
+fn base64(data: &str, settings: &Settings) -> Result<Bytes, Refusal> {
+    if data.is_empty() {
+        return Err(Refusal::new(Reason::NoImage, "image.data is empty"));
+    }
+    // Before anything is allocated for it: four characters make three bytes.
+    check_image_bytes(data.trim_end_matches('=').len() / 4 * 3, settings)?;
+    let decoded = BASE64.decode(data);
+    let bytes = decoded.map_err(|error| Refusal::new(Reason::BadBase64, format!("image.data: {error}")))?;
+    check_image_bytes(bytes.len(), settings)?;
+    Ok(bytes.into())
+}
+
+fn check_image_bytes(bytes: usize, settings: &Settings) -> Result<(), Refusal> {
+    if bytes > settings.image_bytes {
+        let detail = format!("the image has {bytes} bytes, the limit is {}", settings.image_bytes);
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    Ok(())
+}
+
+fn metadata(raw: &str, settings: &Settings) -> Result<Metadata, Refusal> {
+    let raw: RawMetadata = json::object(raw, "metadata")?;
+    let text = |raw, path| text_field(raw, path, settings).map(Option::unwrap_or_default);
+    Ok(Metadata {
+        caption: text(raw.caption, "metadata.caption")?,
+        scene: text(raw.scene, "metadata.scene")?,
+        objects: list_field(raw.objects, "metadata.objects", settings, object)?,
+        tags: list_field(raw.tags, "metadata.tags", settings, |raw, path, settings| {
+            json::string(raw, path).and_then(|text| check_text(&text, path, settings).map(|()| text.into_owned()))
+        })?,
+        place: text(raw.place, "metadata.place")?,
+        taken_at: text(raw.taken_at, "metadata.taken_at")?,
+    })
+}
+
+fn object(raw: &RawValue, path: &str, settings: &Settings) -> Result<Object, Refusal> {
+    let raw: RawObject = json::object(raw.get(), path)?;
+    let label = text_field(raw.label, &format!("{path}.label"), settings)?;
+    let label = label.ok_or_else(|| bad_field(format!("{path}.label is missing")))?;
+    let path = format!("{path}.score");
+    let score = optional(raw.score, &path, json::number)?.unwrap_or(1.0);
+    if !(-SCORE_SLACK..=1.0 + SCORE_SLACK).contains(&score) {
+        return Err(bad_field(format!("{path} must be in [0, 1], it is {score}")));
+    }
+    Ok(Object { label, score: score.clamp(0.0, 1.0) })
+}
+
+fn optional<'a, T>(
+    raw: Raw<'a>,
+    path: &str,
+    read: impl Fn(&'a RawValue, &str) -> Result<T, Refusal>,
+) -> Result<Option<T>, Refusal> {
+    raw.map(|raw| read(raw, path)).transpose()
+}
+
+fn list_field<T>(
+    raw: Raw<'_>,
+    path: &str,
+    settings: &Settings,
+    read: impl Fn(&RawValue, &str, &Settings) -> Result<T, Refusal>,
+) -> Result<Vec<T>, Refusal> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let items = json::list(raw, path, settings.tags)?;
+    items.iter().enumerate().map(|(index, item)| read(item, &format!("{path}[{index}]"), settings)).collect()
+}
+
+fn text_field(raw: Raw<'_>, path: &str, settings: &Settings) -> Result<Option<String>, Refusal> {
+    let Some(text) = optional(raw, path, json::string)? else { return Ok(None) };
+    check_text(&text, path, settings)?;
+    Ok(Some(text.into_owned()))
+}
+
+fn check_text(text: &str, path: &str, settings: &Settings) -> Result<(), Refusal> {
+    // A character is a byte or more, so most texts need no counting.
+    if text.len() > settings.text_chars {
+        let chars = text.chars().count();
+        if chars > settings.text_chars {
+            let detail = format!("{path} has {chars} characters, the limit is {}", settings.text_chars);
+            return Err(Refusal::new(Reason::TextTooLong, detail));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! The decode stage: a record to a post ready for the model, or to the outcome that it ends in right here.
+//!
+//! ```text
+//! record ── envelope ── pixels ── text ── tokens ──► Prepared
+//!    │          │          │                 │
+//!    └ tombstone└──────────┴─────────────────┴─────► Settled: tombstone or dead letter
+//! ```
+//!
+//! Pure computation on the caller's thread: no I/O, no state between records. Whatever is in a record, one call takes
+//! memory of a few times `image_pixels`, and a panic in a codec costs that record only.
+
+mod envelope;
+mod jpeg;
+mod json;
+mod pixels;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tokens;
+mod webp;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::error::{Reason, Refusal, Stage};
+use crate::message::{Facts, Flag, ModelInput, Outcome, Prepared, Record, Verdict};
+use crate::metrics::Metrics;
+
+/// The parser of JSON gives up at this depth by itself.
+const MAX_JSON_DEPTH: usize = 128;
+/// A post with all its known fields is nested this deep: post, metadata, objects, object.
+const MIN_JSON_DEPTH: usize = 4;
+
+/// Limits of what is decoded. A record beyond one of them becomes a dead letter.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Threads that decode; 0 is one for each core.
+    pub threads: usize,
+    /// Bytes of the largest encoded image.
+    pub image_bytes: usize,
+    /// Pixels (width x height) of the largest image, by its header.
+    pub image_pixels: u64,
+    /// Pixels of the longest side of an image.
+    pub image_side: u32,
+    /// Characters of each text of a post.
+    pub text_chars: usize,
+    /// Items of `metadata.tags`, and of `metadata.objects`.
+    pub tags: usize,
+    /// How deep the JSON of a post may be nested.
+    pub json_depth: usize,
+    /// Headers of a record.
+    pub headers: usize,
+}
+
+impl Settings {
+    /// # Errors
+    /// What is wrong, with the key and the fix.
+    pub fn validate(&self) -> Result<(), String> {
+        let at_least_one = [
+            ("image_bytes", self.image_bytes == 0),
+            ("image_pixels", self.image_pixels == 0),
+            ("image_side", self.image_side == 0),
+            ("text_chars", self.text_chars == 0),
+            ("tags", self.tags == 0),
+            ("headers", self.headers == 0),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(format!("decode.{key} is 0, which refuses every post; set it to at least 1"));
+        }
+        if self.image_side > 65_535 {
+            let side = self.image_side;
+            return Err(format!("decode.image_side is {side}; set it to at most 65535, the longest side of a JPEG"));
+        }
+        if self.image_pixels > 1 << 30 {
+            let pixels = self.image_pixels;
+            return Err(format!("decode.image_pixels is {pixels}; set it to at most {}", 1 << 30));
+        }
+        if !(MIN_JSON_DEPTH..MAX_JSON_DEPTH).contains(&self.json_depth) {
+            let (depth, least, most) = (self.json_depth, MIN_JSON_DEPTH, MAX_JSON_DEPTH - 1);
+            return Err(format!("decode.json_depth is {depth}; set it between {least} and {most}"));
+        }
+        Ok(())
+    }
+}
+
+/// What a bundle demands of decoding.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Pixels of a row of the model's image.
+    pub width: u32,
+    /// Rows of the model's image.
+    pub height: u32,
+    /// Share of the shorter side that is seen, in (0, 1].
+    pub crop: f64,
+    /// Tokens of a field, special ones included.
+    pub max_tokens: usize,
+    /// The metadata fields, in the order of the model's input.
+    pub fields: Vec<FieldSpec>,
+    /// Path of `tokenizer.json`.
+    pub tokenizer: PathBuf,
+}
+
+/// A metadata field of a bundle.
+#[derive(Debug, Clone)]
+pub struct FieldSpec {
+    /// Its name, as in `relevance` and in flags.
+    pub name: Arc<str>,
+    /// Templates of its text.
+    pub parts: Vec<String>,
+}
+
+/// A bundle demands what cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// An image without pixels.
+    #[error("image size {width} x {height}: both must be at least 1")]
+    ImageSize {
+        /// `image.width`.
+        width: u32,
+        /// `image.height`.
+        height: u32,
+    },
+    /// A crop outside of its range.
+    #[error("image crop {0}: it must be above 0 and at most 1")]
+    Crop(f64),
+    /// A template that names no value, or is no template.
+    #[error("field {field}: part {part:?}: {problem}")]
+    Template {
+        /// The field.
+        field: Arc<str>,
+        /// The template as given.
+        part: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tokenizer that does not load, or leaves no room for text.
+    #[error("tokenizer {}: {problem}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// How decoding ended.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "taken apart at once, never queued as it is")]
+pub enum Decoded {
+    /// On to the model.
+    Prepared(Box<Prepared>),
+    /// A tombstone or a dead letter: on to the publisher.
+    Settled(Outcome),
+}
+
+/// Decodes records for one bundle. Share it among threads by `Arc`.
+#[derive(Debug)]
+pub struct Decoder {
+    settings: Settings,
+    spec: Spec,
+    /// The templates of each field, in the order of the spec's.
+    templates: Vec<Vec<text::Template>>,
+    tokens: tokens::Encoder,
+}
+
+impl Decoder {
+    /// # Errors
+    /// When the bundle's demands contradict themselves, or its tokenizer does not load.
+    pub fn new(settings: Settings, spec: Spec) -> Result<Self, SpecError> {
+        let (width, height) = (spec.width, spec.height);
+        if width == 0 || height == 0 {
+            return Err(SpecError::ImageSize { width, height });
+        }
+        if !(spec.crop > 0.0 && spec.crop <= 1.0) {
+            return Err(SpecError::Crop(spec.crop));
+        }
+        let templates = spec.fields.iter().map(parse_parts).collect::<Result<_, _>>()?;
+        let tokens = tokens::Encoder::load(&spec.tokenizer, spec.max_tokens)
+            .map_err(|problem| SpecError::Tokenizer { path: spec.tokenizer.clone(), problem })?;
+        Ok(Self { settings, spec, templates, tokens })
+    }
+
+    /// Decodes one record on this thread. It never panics, and the record is in what it returns, whole.
+    pub fn decode(&self, record: Record, metrics: &Metrics) -> Decoded {
+        let Some(value) = record.value.clone() else {
+            return Decoded::Settled(Outcome { record, verdict: Verdict::Tombstone });
+        };
+        settle(record, metrics, |record| self.prepare(record, &value, metrics))
+    }
+
+    fn prepare(&self, record: &Record, value: &Bytes, metrics: &Metrics) -> Result<Parts, Refusal> {
+        let timed = |stage| metrics.stage_seconds.with_label_values(&[stage]).start_timer();
+
+        let envelope_timer = timed("envelope");
+        let mut post = envelope::read(record, value, &self.settings)?;
+        envelope_timer.observe_duration();
+
+        let pixels_timer = timed("pixels");
+        let pixels = pixels::read(&post.image, &self.settings, &self.spec)?;
+        pixels_timer.observe_duration();
+
+        let _tokens_timer = timed("tokens");
+        let values = text::Values::new(&post.metadata);
+        let mut flags = Vec::new();
+        let fields = self.fields(&values, &mut flags)?;
+        post.facts.tags = values.into_tags();
+        Ok(Parts { facts: post.facts, input: ModelInput { pixels, fields }, flags })
+    }
+
+    /// The token ids of each field, and remarks on them.
+    fn fields(&self, values: &text::Values, flags: &mut Vec<Flag>) -> Result<Vec<Option<Vec<u32>>>, Refusal> {
+        let (mut fields, mut truncated) = (Vec::new(), false);
+        for (field, templates) in self.spec.fields.iter().zip(&self.templates) {
+            let tokens = values.field(templates).map(|text| self.tokens.encode(&text)).transpose();
+            let tokens = tokens.map_err(|error| {
+                Refusal::new(Reason::BadField, format!("the text of the field {} has no tokens: {error}", field.name))
+            })?;
+            // A tokenizer without special tokens may know no token of a text; the model takes no empty row.
+            let tokens = tokens.filter(|tokens| !tokens.ids.is_empty());
+            match &tokens {
+                Some(tokens) => truncated |= tokens.truncated,
+                None => flags.push(Flag::Missing(Arc::clone(&field.name))),
+            }
+            fields.push(tokens.map(|tokens| tokens.ids));
+        }
+        flags.extend(truncated.then_some(Flag::TextTruncated));
+        Ok(fields)
+    }
+}
+
+/// A [`Prepared`] without the record, which stays outside of what may panic.
+struct Parts {
+    facts: Facts,
+    input: ModelInput,
+    flags: Vec<Flag>,
+}
+
+/// Ends a record by what `prepare` makes of it, or by the panic that it made of `prepare`.
+fn settle(record: Record, metrics: &Metrics, prepare: impl FnOnce(&Record) -> Result<Parts, Refusal>) -> Decoded {
+    let refusal = match contained(|| prepare(&record)) {
+        Ok(Ok(Parts { facts, input, flags })) => {
+            return Decoded::Prepared(Box::new(Prepared { record, facts, input, flags }));
+        }
+        Ok(Err(refusal)) => refusal,
+        Err(message) => {
+            metrics.panics.inc();
+            Refusal::new(Reason::CodecPanicked, message)
+        }
+    };
+    Decoded::Settled(Outcome::refused(record, Stage::Decode, refusal))
+}
+
+fn parse_parts(field: &FieldSpec) -> Result<Vec<text::Template>, SpecError> {
+    let parse = |part: &String| {
+        text::Template::parse(part).map_err(|problem| SpecError::Template {
+            field: Arc::clone(&field.name),
+            part: part.clone(),
+            problem,
+        })
+    };
+    field.parts.iter().map(parse).collect()
+}
+
+/// Runs `work`; a panic in it becomes its message. Nothing that `work` borrows may be left half-changed by a panic: here
+/// it only reads.
+fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panic_message(payload.as_ref()))
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let message = payload.downcast_ref::<&str>().copied();
+    let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    message.unwrap_or("a panic without a message").to_owned()
+}

@@ -1,0 +1,152 @@
+//! Image bytes to the model's pixels: u8 RGB [H, W, 3], exactly as `docs/bundle.md` says under *Preprocessing*.
+//!
+//! The format is told by the bytes, whatever the content type says. The header is read first, and no pixel is allocated
+//! for an image larger than the limits. What is cut or broken is refused, never filled in.
+
+use std::io::Cursor;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::codecs::gif::GifDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage};
+
+use super::{Settings, Spec, jpeg, webp};
+use crate::error::{Reason, Refusal};
+
+/// What a PNG's colour profile may unpack to: deflate reaches 1000:1, and profiles are kilobytes.
+const PNG_HEADER_BYTES: u64 = 16 << 20;
+/// The widest pixel of the formats read, RGBA of 16 bits each.
+const MAX_PIXEL_BYTES: u64 = 8;
+
+/// A decoded picture, not yet upright.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) rgb: Vec<u8>,
+    pub(super) orientation: Orientation,
+}
+
+/// The pixels of the image in `bytes`, as the bundle wants them.
+pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Vec<u8>, Refusal> {
+    let picture = decode(bytes, settings)?;
+    // A square's orientation commutes with cropping and resizing, so only the small result is turned.
+    let (width, height) =
+        if swaps_sides(picture.orientation) { (spec.height, spec.width) } else { (spec.width, spec.height) };
+    let square = centred_square(&picture, width, height, spec.crop)?;
+    let square = RgbImage::from_raw(width, height, square).ok_or_else(|| corrupt("resized to another size"))?;
+    let mut upright = DynamicImage::ImageRgb8(square);
+    upright.apply_orientation(picture.orientation);
+    Ok(upright.into_bytes())
+}
+
+fn decode(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
+    let input = Cursor::new(bytes);
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => jpeg::read(bytes, settings),
+        Ok(ImageFormat::Png) => {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(PNG_HEADER_BYTES);
+            read_picture(PngDecoder::with_limits(input, limits), settings)
+        }
+        Ok(ImageFormat::WebP) => {
+            webp::check(bytes, settings)?;
+            read_picture(WebPDecoder::new(input), settings)
+        }
+        Ok(ImageFormat::Gif) => read_picture(GifDecoder::new(input), settings),
+        Ok(other) => Err(unsupported(&format!("{other:?}"))),
+        Err(_) if bytes.is_empty() => Err(Refusal::new(Reason::NoImage, "the image is 0 bytes long")),
+        Err(_) => Err(unsupported("of a format unknown")),
+    }
+}
+
+fn unsupported(found: &str) -> Refusal {
+    Refusal::new(Reason::UnsupportedFormat, format!("the image is {found}; read are JPEG, PNG, WebP and GIF"))
+}
+
+pub(super) fn corrupt(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::CorruptImage, detail)
+}
+
+/// Refuses a size by the header, before anything is allocated for it.
+pub(super) fn check_size(width: u32, height: u32, settings: &Settings) -> Result<(), Refusal> {
+    if width == 0 || height == 0 {
+        return Err(corrupt(format!("{width} x {height} pixels")));
+    }
+    if width.max(height) > settings.image_side {
+        let detail = format!("{width} x {height} pixels, the largest side is {}", settings.image_side);
+        return Err(Refusal::new(Reason::TooManyPixels, detail));
+    }
+    if u64::from(width) * u64::from(height) > settings.image_pixels {
+        let detail = format!("{width} x {height} pixels, the limit is {}", settings.image_pixels);
+        return Err(Refusal::new(Reason::TooManyPixels, detail));
+    }
+    Ok(())
+}
+
+fn read_picture<D: ImageDecoder>(opened: Result<D, ImageError>, settings: &Settings) -> Result<Picture, Refusal> {
+    let mut decoder = opened.map_err(|error| refusal(&error))?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, settings)?;
+    // For what the size does not tell, such as a GIF's frame that is larger than its canvas.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(settings.image_pixels.saturating_mul(MAX_PIXEL_BYTES));
+    decoder.set_limits(limits).map_err(|error| refusal(&error))?;
+    // A broken EXIF block says nothing of the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| refusal(&error))?;
+    Ok(Picture { width, height, rgb: over_white(image), orientation })
+}
+
+fn refusal(error: &ImageError) -> Refusal {
+    let reason = match error {
+        ImageError::Unsupported(_) => Reason::UnsupportedFormat,
+        ImageError::Limits(_) => Reason::TooManyPixels,
+        _ => Reason::CorruptImage,
+    };
+    Refusal::new(reason, error.to_string())
+}
+
+fn over_white(image: DynamicImage) -> Vec<u8> {
+    if !image.color().has_alpha() {
+        return image.into_rgb8().into_raw();
+    }
+    let over = |value: u8, alpha: u8| {
+        let (value, alpha) = (u32::from(value), u32::from(alpha));
+        // Rounded; at most 255 by construction.
+        u8::try_from((value * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
+    };
+    let pixels = image.into_rgba8();
+    let mut rgb = Vec::with_capacity(pixels.len() / 4 * 3);
+    for pixel in pixels.pixels() {
+        let [red, green, blue, alpha] = pixel.0;
+        rgb.extend([over(red, alpha), over(green, alpha), over(blue, alpha)]);
+    }
+    rgb
+}
+
+fn swaps_sides(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+}
+
+/// The centred square of side `crop x min(width, height)`, resized in one step.
+fn centred_square(picture: &Picture, width: u32, height: u32, crop: f64) -> Result<Vec<u8>, Refusal> {
+    let resizing = |error: &dyn std::error::Error| corrupt(format!("resizing: {error}"));
+    let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)
+        .map_err(|error| resizing(&error))?;
+    let side = crop * f64::from(picture.width.min(picture.height));
+    let (left, top) = ((f64::from(picture.width) - side) / 2.0, (f64::from(picture.height) - side) / 2.0);
+    // Catmull-Rom is the cubic with a = -0.5, and convolution widens it when shrinking: Pillow's BICUBIC.
+    let options =
+        ResizeOptions::new().crop(left, top, side, side).resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+    let mut resized = Image::new(width, height, PixelType::U8x3);
+    Resizer::new().resize(&source, &mut resized, &options).map_err(|error| resizing(&error))?;
+    Ok(resized.into_vec())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! A look at a WebP's chunks before the codec runs. Its canvas size and the size in its frames' own headers are two
+//! things: the codec decodes a frame whole before it compares them, and reads a cut frame as if zeros followed. So both
+//! are settled here: every frame's own size against the limits, and the length the file claims against what there is.
+
+use super::Settings;
+use super::pixels::{check_size, corrupt};
+use crate::error::Refusal;
+
+const FILE_HEADER: usize = 12;
+/// Position, size, duration and flags in front of an animation frame's chunks.
+const FRAME_HEADER: usize = 16;
+
+pub(super) fn check(bytes: &[u8], settings: &Settings) -> Result<(), Refusal> {
+    let claimed = number(bytes, 4).map_or(0, |length| length.saturating_add(8));
+    if bytes.len() < claimed {
+        return Err(corrupt(format!("WebP cut: {} of {claimed} bytes", bytes.len())));
+    }
+    for frame in check_chunks(bytes.get(FILE_HEADER..).unwrap_or_default(), settings)? {
+        check_chunks(frame, settings)?;
+    }
+    Ok(())
+}
+
+/// Checks the frames among these chunks; returns the chunks inside the animation frames among them.
+fn check_chunks<'a>(mut rest: &'a [u8], settings: &Settings) -> Result<Vec<&'a [u8]>, Refusal> {
+    let mut frames = Vec::new();
+    while let (Some(name), Some(length)) = (rest.get(..4), number(rest, 4)) {
+        let body = rest.get(8..).unwrap_or_default();
+        let size = match name {
+            b"VP8 " => number(body, 6).map(|packed| (packed & 0x3FFF, packed >> 16 & 0x3FFF)),
+            b"VP8L" => number(body, 1).map(|packed| ((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)),
+            _ => None,
+        };
+        if let Some((width, height)) = size {
+            check_size(side(width), side(height), settings)?;
+        }
+        if name == b"ANMF" {
+            let frame = body.get(..length).unwrap_or(body);
+            frames.push(frame.get(FRAME_HEADER..).unwrap_or_default());
+        }
+        rest = body.get(length.saturating_add(length % 2)..).unwrap_or_default();
+    }
+    Ok(frames)
+}
+
+fn side(pixels: usize) -> u32 {
+    u32::try_from(pixels).unwrap_or(u32::MAX)
+}
+
+/// The little-endian number at a place.
+fn number(bytes: &[u8], at: usize) -> Option<usize> {
+    let four = bytes.get(at..)?.first_chunk::<4>()?;
+    usize::try_from(u32::from_le_bytes(*four)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{settings, webp};
+    use super::*;
+    use crate::error::Reason;
+
+    fn reason(bytes: &[u8]) -> Option<Reason> {
+        check(bytes, &settings()).err().map(|refusal| refusal.reason)
+    }
+
+    fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).expect("short");
+        [name.as_slice(), &length.to_le_bytes(), body, &vec![0; body.len() % 2]].concat()
+    }
+
+    fn file(chunks: &[Vec<u8>]) -> Vec<u8> {
+        chunk(b"RIFF", &[b"WEBP".to_vec(), chunks.concat()].concat())
+    }
+
+    #[test]
+    fn a_cut_webp_is_refused() {
+        let whole = webp(40, 30);
+        assert_eq!(reason(&whole), None);
+        for length in 12..whole.len() {
+            assert_eq!(reason(&whole[..length]), Some(Reason::CorruptImage));
+        }
+    }
+
+    #[test]
+    fn a_frame_larger_than_its_canvas_is_refused_by_its_own_header() {
+        let canvas = chunk(b"VP8X", &[0; 10]);
+        let lossy = chunk(b"VP8 ", &[0, 0, 0, 0x9D, 1, 0x2A, 0xFF, 0x3F, 0xFF, 0x3F]);
+        let lossless = chunk(b"VP8L", &[0x2F, 0xFF, 0xFF, 0xFF, 0x0F]);
+        assert_eq!(reason(&file(&[canvas.clone(), lossy.clone()])), Some(Reason::TooManyPixels));
+        assert_eq!(reason(&file(&[canvas.clone(), lossless])), Some(Reason::TooManyPixels));
+        let frame = chunk(b"ANMF", &[vec![0; 16], chunk(b"ALPH", &[1; 3]), lossy].concat());
+        assert_eq!(reason(&file(&[canvas, chunk(b"ANIM", &[0; 6]), frame])), Some(Reason::TooManyPixels));
+    }
+}
