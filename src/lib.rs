@@ -4,3 +4,4 @@ pub mod budget;
 pub mod error;
 pub mod message;
 pub mod metrics;
+pub mod model;
