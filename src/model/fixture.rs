@@ -1,0 +1,61 @@
+//! For tests: the bundle `tests/fixtures/bundles/tiny` (see `make.py` beside it), posts for it, and altered copies of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::bundle::hexadecimal;
+use super::{Bundle, Model, Provider, Settings};
+use crate::message::ModelInput;
+use sha2::{Digest, Sha256};
+
+const SIDE: usize = 16;
+
+pub(crate) fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bundles").join(name)
+}
+
+pub(crate) fn settings(bundle: &Path, provider: Provider) -> Settings {
+    Settings { bundle: bundle.to_path_buf(), provider, device_id: 0, threads: 1, onnxruntime: None }
+}
+
+pub(crate) fn model() -> Model {
+    let tiny = folder("tiny");
+    let bundle = Bundle::open(&tiny).expect("a whole bundle");
+    Model::load(&bundle, &settings(&tiny, Provider::Cpu)).expect("a sound bundle")
+}
+
+/// An even picture of this brightness, and the token ids of its fields.
+pub(crate) fn post(brightness: u8, fields: [Option<&[u32]>; 3]) -> ModelInput {
+    let fields = fields.into_iter().map(|text| text.map(<[u32]>::to_vec)).collect();
+    ModelInput { pixels: vec![brightness; SIDE * SIDE * 3], fields }
+}
+
+/// The post with another top left pixel; (1, 2, 3) makes the image encoder give NaN.
+pub(crate) fn with_corner(mut post: ModelInput, colour: [u8; 3]) -> ModelInput {
+    post.pixels[..3].copy_from_slice(&colour);
+    post
+}
+
+/// A copy of the tiny bundle whose manifest is `alter`ed.
+pub(crate) fn altered(alter: impl FnOnce(String) -> String) -> TempDir {
+    let copy = tempfile::tempdir().expect("folder");
+    for file in fs::read_dir(folder("tiny")).expect("fixture") {
+        let file = file.expect("file");
+        fs::copy(file.path(), copy.path().join(file.file_name())).expect("copied");
+    }
+    let manifest = copy.path().join("bundle.toml");
+    let text = fs::read_to_string(&manifest).expect("manifest");
+    fs::write(manifest, alter(text)).expect("written");
+    copy
+}
+
+/// A copy of the tiny bundle with one file replaced, its sum in the manifest made right.
+pub(crate) fn replaced(file: &str, bytes: &[u8]) -> TempDir {
+    let old = fs::read(folder("tiny").join(file)).expect("fixture");
+    let sum = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes));
+    let copy = altered(|manifest| manifest.replace(&sum(&old), &sum(bytes)));
+    fs::write(copy.path().join(file), bytes).expect("written");
+    copy
+}

@@ -1,0 +1,144 @@
+//! Cross-modal fusion: the answer, and how it would have been without each field.
+//!
+//! The heads are small beside the encoders, so they run once more for every field present with that field masked. All these
+//! rows are independent of each other; they run together, a bounded number at a time.
+
+use ndarray::{Array2, Axis, s};
+
+use super::encode::Fields;
+use super::error::ModelError;
+use super::graph::{Graph, lend, ranked};
+use super::relevance::{Relevance, Weighed};
+use super::simplex;
+use crate::metrics::Metrics;
+
+/// Bounds a run's memory.
+const ROWS_PER_RUN: usize = 128;
+
+/// Relevance and fusion.
+#[derive(Debug)]
+pub(super) struct Heads {
+    pub relevance: Relevance,
+    pub fusion: Graph,
+}
+
+/// What the heads say of one post.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answer {
+    pub probabilities: Vec<f32>,
+    pub relevance: Vec<f32>,
+    /// p(label | all) - p(label | without the field), for each field present.
+    pub effects: Vec<Option<f32>>,
+}
+
+/// A post with all its fields, or with one of them masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    post: usize,
+    without: Option<usize>,
+}
+
+impl Heads {
+    /// One answer for each image.
+    pub fn answer(
+        &mut self,
+        images: &Array2<f32>,
+        fields: &Fields,
+        metrics: &Metrics,
+    ) -> Result<Vec<Answer>, ModelError> {
+        let mut answers: Vec<Answer> = Vec::with_capacity(images.nrows());
+        for run in rows(&fields.present).chunks(ROWS_PER_RUN) {
+            let (images, fields) = gather(run, images, fields);
+            let weighed = self.relevance.weigh(&images, &fields, metrics)?;
+            let probabilities = self.fuse(&weighed, run.len(), metrics)?;
+            for (place, row) in run.iter().enumerate() {
+                let probabilities = probabilities.row(place).to_vec();
+                match (row.without, answers.last_mut()) {
+                    (Some(field), Some(answer)) => answer.compare(field, &probabilities),
+                    _ => answers.push(Answer {
+                        probabilities,
+                        relevance: weighed.relevance.row(place).to_vec(),
+                        effects: vec![None; fields.present.ncols()],
+                    }),
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn fuse(&mut self, weighed: &Weighed, rows: usize, metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
+        let graph = self.fusion.file();
+        let inputs = ort::inputs!["hyper" => lend(graph, &weighed.hyper)?, "target" => lend(graph, &weighed.target)?];
+        let [probabilities] = self.fusion.run(inputs, rows, metrics)?;
+        let probabilities: Array2<f32> = ranked(graph, probabilities)?;
+        probabilities.axis_iter(Axis(0)).try_for_each(|row| simplex(graph, "probabilities", &row))?;
+        Ok(probabilities)
+    }
+}
+
+impl Answer {
+    /// Notes what the label found with all fields loses without one.
+    fn compare(&mut self, field: usize, without: &[f32]) {
+        let both = self.probabilities.iter().zip(without);
+        let effect = both.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(all, without)| all - without);
+        if let Some(place) = self.effects.get_mut(field) {
+            *place = effect;
+        }
+    }
+}
+
+/// Each post whole, directly followed by itself without each of its fields.
+fn rows(present: &Array2<bool>) -> Vec<Row> {
+    let posts = present.axis_iter(Axis(0)).enumerate();
+    posts
+        .flat_map(|(post, present)| {
+            let fields = present.into_iter().enumerate().filter(|(_, present)| **present);
+            let masked = fields.map(|(field, _)| Some(field)).collect::<Vec<_>>();
+            std::iter::once(None).chain(masked).map(move |without| Row { post, without })
+        })
+        .collect()
+}
+
+/// The heads' inputs for some rows.
+fn gather(rows: &[Row], images: &Array2<f32>, fields: &Fields) -> (Array2<f32>, Fields) {
+    let posts: Vec<usize> = rows.iter().map(|row| row.post).collect();
+    let mut gathered =
+        Fields { embedding: fields.embedding.select(Axis(0), &posts), present: fields.present.select(Axis(0), &posts) };
+    for (place, field) in rows.iter().enumerate().filter_map(|(place, row)| Some((place, row.without?))) {
+        gathered.embedding.slice_mut(s![place, field, ..]).fill(0.0);
+        gathered.present.slice_mut(s![place, field]).fill(false);
+    }
+    (images.select(Axis(0), &posts), gathered)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array3, array};
+
+    use super::*;
+
+    #[test]
+    fn each_field_present_is_masked_once() {
+        let present = array![[true, false, true], [false, false, false]];
+        let row = |post, without| Row { post, without };
+        assert_eq!(rows(&present), [row(0, None), row(0, Some(0)), row(0, Some(2)), row(1, None)]);
+    }
+
+    #[test]
+    fn a_masked_row_is_the_post_without_that_field() {
+        let fields = Fields { embedding: Array3::ones((1, 2, 2)), present: array![[true, true]] };
+        let row = Row { post: 0, without: Some(1) };
+        let (images, gathered) = gather(&[row], &array![[5.0]], &fields);
+        assert_eq!(images, array![[5.0]]);
+        assert_eq!(gathered.present, array![[true, false]]);
+        assert_eq!(gathered.embedding, array![[[1.0, 1.0], [0.0, 0.0]]]);
+    }
+
+    #[test]
+    fn an_effect_is_told_of_the_label_found_with_all_fields() {
+        let mut answer = Answer { probabilities: vec![0.2, 0.7, 0.1], relevance: vec![], effects: vec![None, None] };
+        answer.compare(1, &[0.6, 0.3, 0.1]);
+        assert_eq!(answer.effects[0], None);
+        assert!((answer.effects[1].expect("told") - 0.4).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,173 @@
+//! The model: a bundle's graphs run by ONNX Runtime, in the order encode, tag, relevance, fuse. The only place that names
+//! `ort`. A [`Model`] belongs to one thread; what it says of a post does not depend on the posts beside it.
+
+mod bundle;
+mod contract;
+mod encode;
+mod error;
+mod fuse;
+mod graph;
+mod onnx;
+mod relevance;
+mod runtime;
+mod settings;
+mod tag;
+mod warm_up;
+mod worker;
+
+use std::sync::Arc;
+
+use ndarray::ArrayView1;
+
+pub use self::bundle::{Bundle, BundleError, Field, Image, InferredBy, Label, Precision, Tagger};
+pub use self::error::ModelError;
+pub use self::settings::{Provider, Settings};
+pub use self::worker::score;
+
+use self::contract::Sizes;
+use self::fuse::{Answer, Heads};
+use self::graph::Graph;
+use self::relevance::Relevance;
+use self::tag::TagReader;
+use crate::message::{ModelInput, Prediction};
+use crate::metrics::Metrics;
+
+/// How far from 1 a sum of f32 probabilities may be.
+const SUM_TOLERANCE: f32 = 1e-3;
+
+/// A bundle's graphs, opened. Owned by one thread: `predict` takes `&mut self`.
+#[derive(Debug)]
+pub struct Model {
+    image_encoder: Graph,
+    text_encoder: Graph,
+    tagger: Option<TagReader>,
+    heads: Heads,
+    fields: Vec<Arc<str>>,
+    max_tokens: usize,
+    provider: Provider,
+}
+
+impl Model {
+    /// Opens every graph of a bundle and compares it with `docs/bundle.md`.
+    ///
+    /// # Errors
+    /// Where a setting makes no sense, ONNX Runtime or the provider is not there, or a graph breaks the contract.
+    pub fn load(bundle: &Bundle, settings: &Settings) -> Result<Self, ModelError> {
+        settings.validate()?;
+        let environment = runtime::environment(settings)?;
+        let mut sizes = Sizes::given(&[
+            ("W", bundle.image.width),
+            ("H", bundle.image.height),
+            ("K", bundle.fields.len()),
+            ("1 + K", 1 + bundle.fields.len()),
+            ("L", bundle.labels.len()),
+            ("C", bundle.tagger.as_ref().map_or(0, |tagger| tagger.tags.len())),
+        ]);
+        let mut open = |contract| Graph::open(contract, bundle, settings, &environment, &mut sizes);
+        let image_encoder = open(&contract::IMAGE_ENCODER)?;
+        let text_encoder = open(&contract::TEXT_ENCODER)?;
+        let relevance = Relevance { graph: open(&contract::RELEVANCE)? };
+        let fusion = open(&contract::FUSION)?;
+        let tagger = match (&bundle.tagger, bundle.inferred_field()) {
+            (Some(tagger), Some(field)) => {
+                Some(TagReader { graph: open(&contract::TAGGER)?, tagger: tagger.clone(), field })
+            }
+            _ => None,
+        };
+        tracing::info!(
+            bundle = bundle.name, version = bundle.version, digest = bundle.digest, license = bundle.license,
+            provider = %settings.provider, threads = settings.threads(), "opened the model"
+        );
+        Ok(Self {
+            image_encoder,
+            text_encoder,
+            tagger,
+            heads: Heads { relevance, fusion },
+            fields: bundle.fields.iter().map(|field| field.name.as_str().into()).collect(),
+            max_tokens: bundle.max_tokens,
+            provider: settings.provider,
+        })
+    }
+
+    /// What runs the graphs. Never anything but what was asked for.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Names of the fields, in the bundle's order.
+    pub fn fields(&self) -> &[Arc<str>] {
+        &self.fields
+    }
+
+    /// One prediction for each input, in order.
+    ///
+    /// # Errors
+    /// For all inputs at once: where one does not fit the bundle, a graph fails, or an output is no answer (NaN, say).
+    pub fn predict(&mut self, inputs: &[&ModelInput], metrics: &Metrics) -> Result<Vec<Prediction>, ModelError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        inputs.iter().try_for_each(|input| self.check_input(input))?;
+        let images = encode::images(&mut self.image_encoder, inputs, metrics)?;
+        let mut fields = encode::texts(&mut self.text_encoder, inputs, metrics)?;
+        let tags = match &mut self.tagger {
+            Some(tagger) => tagger.fill(&images, &mut fields, metrics)?,
+            None => vec![Vec::new(); inputs.len()],
+        };
+        let answers = self.heads.answer(&images, &fields, metrics)?;
+        let inferred = self.tagger.as_ref().map(|tagger| tagger.field);
+        Ok(answers
+            .into_iter()
+            .zip(tags)
+            .zip(inputs)
+            .map(|((answer, tags), input)| told(answer, tags, input, inferred))
+            .collect())
+    }
+
+    /// What the graphs would say less clearly, or not at all.
+    fn check_input(&self, input: &ModelInput) -> Result<(), ModelError> {
+        let (width, height) = (self.image_encoder.size("W"), self.image_encoder.size("H"));
+        let (pixels, fields) = (width * height * 3, self.text_encoder.size("K"));
+        if input.pixels.len() != pixels {
+            return Err(ModelError::Input(format!(
+                "{} bytes of pixels, {pixels} expected for {width} x {height} RGB",
+                input.pixels.len()
+            )));
+        }
+        if input.fields.len() != fields {
+            return Err(ModelError::Input(format!("{} fields, the bundle has {fields}", input.fields.len())));
+        }
+        match input.fields.iter().flatten().find(|text| !(1..=self.max_tokens).contains(&text.len())) {
+            None => Ok(()),
+            Some(text) => {
+                Err(ModelError::Input(format!("a text of {} tokens, 1 to {} expected", text.len(), self.max_tokens)))
+            }
+        }
+    }
+}
+
+fn told(answer: Answer, inferred_tags: Vec<String>, input: &ModelInput, inferred: Option<usize>) -> Prediction {
+    let stood_in = !inferred_tags.is_empty();
+    Prediction {
+        probabilities: answer.probabilities,
+        relevance: answer.relevance,
+        effects: answer.effects,
+        inferred: (0..input.fields.len()).map(|field| stood_in && inferred == Some(field)).collect(),
+        inferred_tags,
+    }
+}
+
+/// Checks that numbers are not negative and sum to 1.
+fn simplex(graph: &'static str, tensor: &'static str, row: &ArrayView1<'_, f32>) -> Result<(), ModelError> {
+    let sum = row.sum();
+    if (sum - 1.0).abs() <= SUM_TOLERANCE && row.iter().all(|number| *number >= 0.0) {
+        return Ok(());
+    }
+    let problem = format!("{row} sums to {sum}; expected numbers >= 0 that sum to 1");
+    Err(ModelError::Output { graph, tensor, problem })
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The section `model` of the configuration. Defaults come from the configuration itself.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::ModelError;
+
+/// What runs the graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA card.
+    Cuda,
+    /// An NVIDIA card, through TensorRT where it can and CUDA where it cannot.
+    TensorRt,
+}
+
+impl Provider {
+    /// As it stands in settings, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+        }
+    }
+
+    /// Folders under `.deps` that may hold a library with this provider, the likelier first.
+    pub(super) const fn library_folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Cpu => &["onnxruntime"],
+            Self::Cuda | Self::TensorRt => &["onnxruntime-gpu", "onnxruntime"],
+        }
+    }
+
+    pub(super) const fn make_target(self) -> &'static str {
+        match self {
+            Self::Cpu => "onnxruntime",
+            Self::Cuda | Self::TensorRt => "onnxruntime-gpu",
+        }
+    }
+
+    pub(super) const fn extra_libraries(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::Cuda => " (with cuDNN 9)",
+            Self::TensorRt => " (with cuDNN 9 and TensorRT 10)",
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How the model runs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Folder of the bundle.
+    pub bundle: PathBuf,
+    /// What runs the graphs; an error at start where it is not there.
+    pub provider: Provider,
+    /// Which card, for `cuda` and `tensorrt`.
+    pub device_id: i32,
+    /// Threads that one run may use; 0 is as many as there are cores.
+    pub threads: usize,
+    /// ONNX Runtime's library; found by itself where not given.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// A pool of more threads than this is a typing error.
+const MOST_THREADS: usize = 1024;
+
+impl Settings {
+    /// Checks what can be checked without touching a file.
+    ///
+    /// # Errors
+    /// Names the key and the fix.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let wrong = |key, problem: String| Err(ModelError::Setting { key, problem });
+        if self.bundle.as_os_str().is_empty() {
+            return wrong("model.bundle", "empty; name the folder of a bundle, models/default for one".into());
+        }
+        if self.device_id < 0 {
+            return wrong("model.device_id", format!("{} is negative; cards count from 0", self.device_id));
+        }
+        if self.provider == Provider::Cpu && self.device_id != 0 {
+            let id = self.device_id;
+            return wrong(
+                "model.device_id",
+                format!("{id} has no meaning with model.provider cpu; set it to 0, or the provider to cuda"),
+            );
+        }
+        if self.threads > MOST_THREADS {
+            let threads = self.threads;
+            return wrong(
+                "model.threads",
+                format!("{threads} is more than {MOST_THREADS}; 0 means as many as there are cores"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Threads to use. Asked of the system here, since ONNX Runtime's own default overlooks a container's share.
+    pub(super) fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        toml::from_str(text).expect("settings")
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_key() {
+        let base = "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 0\n";
+        assert!(settings(base).validate().is_ok());
+        for (from, to, key) in [
+            ("'b'", "''", "model.bundle"),
+            ("device_id = 0", "device_id = 1", "model.device_id"),
+            ("device_id = 0", "device_id = -1", "model.device_id"),
+            ("threads = 0", "threads = 4096", "model.threads"),
+        ] {
+            let error = settings(&base.replace(from, to)).validate().expect_err(to).to_string();
+            assert!(error.starts_with(key), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn providers_are_read_as_they_are_told() {
+        for provider in [Provider::Cpu, Provider::Cuda, Provider::TensorRt] {
+            let text = format!("bundle = 'b'\nprovider = '{provider}'\ndevice_id = 0\nthreads = 1\n");
+            assert_eq!(settings(&text).provider, provider);
+        }
+        assert!(
+            toml::from_str::<Settings>("bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 1\nextra = 1")
+                .is_err()
+        );
+    }
+}

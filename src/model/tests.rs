@@ -1,0 +1,202 @@
+//! The model on the tiny bundle: what it answers, what it promises, and what it refuses.
+
+use std::fs;
+
+use super::fixture::{folder, model, post, replaced, settings, with_corner};
+use super::*;
+
+/// Ids of the tiny bundle's vocabulary.
+const GOOD: &[u32] = &[2, 4, 3];
+const BAD: &[u32] = &[2, 9, 3];
+
+fn predict(model: &mut Model, posts: &[ModelInput]) -> Vec<Prediction> {
+    model.predict(&posts.iter().collect::<Vec<_>>(), &Metrics::new()).expect("scored")
+}
+
+fn close(one: &[f32], other: &[f32]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-6)
+}
+
+#[test]
+fn light_and_good_words_are_positive_and_their_effect_is_told() {
+    let posts =
+        [post(240, [Some(GOOD), None, None]), post(20, [Some(BAD), None, None]), post(20, [Some(GOOD), None, None])];
+    let told = predict(&mut model(), &posts);
+    assert!(told[0].probabilities[2] > 0.6, "{:?}", told[0]);
+    assert!(told[1].probabilities[0] > 0.6, "{:?}", told[1]);
+    assert!(told[2].effects[0].is_some_and(|effect| effect > 0.1), "the words turn a dark picture: {:?}", told[2]);
+}
+
+#[test]
+fn weights_sum_to_one_and_absent_fields_have_none() {
+    let told = predict(&mut model(), &[post(128, [None, None, None]), post(128, [Some(GOOD), None, Some(BAD)])]);
+    assert_eq!(told[0].relevance, [1.0, 0.0, 0.0, 0.0], "with no metadata the image has weight 1");
+    assert_eq!(told[0].effects, [None, None, None]);
+    assert!((told[1].relevance.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    assert!(told[1].relevance[1] > 0.0 && told[1].relevance[3] > 0.0);
+    assert!(told[1].relevance[2].abs() < f32::EPSILON && told[1].effects[1].is_none());
+}
+
+#[test]
+fn a_post_scores_alone_as_among_any_neighbours() {
+    let texts: [Option<&[u32]>; 4] = [Some(GOOD), None, Some(BAD), Some(&[2, 4, 9, 5, 3])];
+    let posts: Vec<ModelInput> = (0..70usize)
+        .map(|number| {
+            let text = |shift: usize| texts[(number / 4_usize.pow(u32::try_from(shift).expect("small"))) % 4];
+            post(u8::try_from(number * 3).expect("small"), [text(0), text(1), text(2)])
+        })
+        .collect();
+    let mut model = model();
+    let together = predict(&mut model, &posts);
+    for (post, together) in posts.iter().zip(together) {
+        let alone = predict(&mut model, std::slice::from_ref(post)).remove(0);
+        assert!(close(&alone.probabilities, &together.probabilities), "{alone:?} {together:?}");
+        assert!(close(&alone.relevance, &together.relevance), "{alone:?} {together:?}");
+        assert_eq!((alone.inferred, alone.inferred_tags), (together.inferred, together.inferred_tags));
+    }
+}
+
+#[test]
+fn an_effect_is_the_difference_to_the_post_without_the_field() {
+    let told = predict(&mut model(), &[post(128, [Some(GOOD), Some(BAD), None]), post(128, [Some(GOOD), None, None])]);
+    let label =
+        (0..3).max_by(|one, other| told[0].probabilities[*one].total_cmp(&told[0].probabilities[*other])).expect("3");
+    let expected = told[0].probabilities[label] - told[1].probabilities[label];
+    assert!((told[0].effects[1].expect("present") - expected).abs() < 1e-6);
+}
+
+#[test]
+fn the_tagger_stands_in_for_what_a_post_does_not_bring() {
+    let told = predict(
+        &mut model(),
+        &[post(20, [None, None, None]), post(20, [None, None, Some(GOOD)]), post(128, [None, None, None])],
+    );
+    assert_eq!((&told[0].inferred, &told[0].inferred_tags), (&vec![false, false, true], &vec!["night".to_owned()]));
+    assert!(told[0].relevance[3] > 0.0 && told[0].effects[2].is_some());
+    assert_eq!(told[1].inferred, [false; 3], "the post's own context is kept");
+    assert!(told[1].inferred_tags.is_empty());
+    assert_eq!(told[2].inferred, [false; 3], "no tag reaches the threshold");
+    assert!(told[2].relevance[3].abs() < f32::EPSILON);
+}
+
+#[test]
+fn a_nan_is_an_error_and_not_an_answer() {
+    let poisoned = with_corner(post(100, [None, None, None]), [1, 2, 3]);
+    let error = model().predict(&[&poisoned], &Metrics::new()).expect_err("NaN").to_string();
+    assert_eq!(error, "image_encoder.onnx: image_embedding: NaN among its numbers");
+}
+
+#[test]
+fn an_input_that_does_not_fit_is_an_error() {
+    let mut small = post(1, [None, None, None]);
+    small.pixels.pop();
+    let mut narrow = post(1, [None, None, None]);
+    narrow.fields.pop();
+    for (input, expected) in [
+        (small, "767 bytes of pixels, 768 expected"),
+        (narrow, "2 fields, the bundle has 3"),
+        (post(1, [Some(&[]), None, None]), "a text of 0 tokens"),
+        (post(1, [Some(&[1; 17]), None, None]), "a text of 17 tokens, 1 to 16 expected"),
+        (post(1, [Some(&[9999]), None, None]), "text_encoder.onnx failed"),
+    ] {
+        let error = model().predict(&[&input], &Metrics::new()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn every_graph_is_timed() {
+    let metrics = Metrics::new();
+    let mut model = model();
+    model.predict(&[&post(20, [Some(GOOD), None, None])], &metrics).expect("scored");
+    let text = metrics.expose().expect("text");
+    for stage in ["image_encoder", "text_encoder", "tagger", "relevance", "fusion"] {
+        assert!(text.contains(&format!("stage_seconds_count{{stage=\"{stage}\"}} 1")), "{stage}: {text}");
+    }
+}
+
+#[test]
+fn warming_up_passes_on_a_sound_bundle() {
+    for batch in [0, 1, 2, 33] {
+        model().warm_up(batch).expect("sound");
+    }
+}
+
+#[test]
+fn an_empty_batch_has_no_predictions() {
+    assert_eq!(model().predict(&[], &Metrics::new()).expect("nothing to do"), []);
+}
+
+/// Why the tiny bundle is refused with another graph in the place of `file`.
+fn refusal(file: &str, bytes: &[u8]) -> String {
+    let copy = replaced(file, bytes);
+    let bundle = Bundle::open(copy.path()).expect("untampered");
+    Model::load(&bundle, &settings(copy.path(), Provider::Cpu)).expect_err(file).to_string()
+}
+
+fn read(file: &str) -> Vec<u8> {
+    fs::read(folder(file)).expect("fixture")
+}
+
+#[test]
+fn dynamic_quantisation_is_refused() {
+    let found = refusal("image_encoder.onnx", &read("broken/quantised.onnx"));
+    assert!(found.starts_with("image_encoder.onnx is refused: it has a DynamicQuantizeLinear node"), "{found}");
+}
+
+#[test]
+fn weights_outside_the_digest_are_refused() {
+    let found = refusal("image_encoder.onnx", &read("broken/external.onnx"));
+    assert!(found.contains("its weights lie in another file"), "{found}");
+}
+
+#[test]
+fn a_graph_that_mixes_the_rows_of_a_batch_fails_the_warm_up() {
+    let copy = replaced("image_encoder.onnx", &read("broken/neighbours.onnx"));
+    let bundle = Bundle::open(copy.path()).expect("untampered");
+    let mut model =
+        Model::load(&bundle, &settings(copy.path(), Provider::Cpu)).expect("nothing to be seen from outside");
+    let found = model.warm_up(4).expect_err("mixes").to_string();
+    assert!(found.contains("depend on a post's neighbours: alone and in a batch of 4"), "{found}");
+}
+
+#[test]
+fn a_graph_that_breaks_the_contract_is_refused_by_tensor() {
+    for (file, other, expected) in [
+        ("text_encoder.onnx", "fusion.onnx", "text_encoder.onnx: hyper: expected the inputs input_ids, attention_mask"),
+        ("fusion.onnx", "tagger.onnx", "fusion.onnx: image_embedding: expected the inputs hyper, target"),
+        ("image_encoder.onnx", "tokenizer.json", "image_encoder.onnx is refused: not an ONNX file"),
+    ] {
+        let found = refusal(file, &read(&format!("tiny/{other}")));
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
+
+#[test]
+fn a_size_that_disagrees_with_the_manifest_is_refused() {
+    let copy = fixture::altered(|manifest| manifest.replace("height = 16", "height = 17"));
+    let bundle = Bundle::open(copy.path()).expect("whole");
+    let found = Model::load(&bundle, &settings(copy.path(), Provider::Cpu)).expect_err("16 is not 17").to_string();
+    let expected =
+        "image_encoder.onnx: pixels: expected axis 1 (H) to be 17 as in bundle.toml, found Tensor<u8>(B, 16, 16, 3)";
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_provider_that_is_not_there_is_an_error_with_the_fix() {
+    let tiny = folder("tiny");
+    let bundle = Bundle::open(&tiny).expect("whole");
+    for provider in [Provider::Cuda, Provider::TensorRt] {
+        let found = Model::load(&bundle, &settings(&tiny, provider)).expect_err("no card").to_string();
+        assert!(
+            found.starts_with(&format!("model.provider is {provider}, which ONNX Runtime cannot use here")),
+            "{found}"
+        );
+        assert!(found.contains("make onnxruntime-gpu") && found.contains("model.provider to cpu"), "{found}");
+    }
+}
+
+#[test]
+fn what_runs_is_told() {
+    assert_eq!(model().provider(), Provider::Cpu);
+}
