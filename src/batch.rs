@@ -154,27 +154,27 @@ pub async fn run(
     batches: Sender<Vec<Prepared>>,
     metrics: Arc<Metrics>,
 ) {
-    let mut batcher = Batcher::new(settings);
+    let mut waiting = Batcher::new(settings);
     let mut open = true;
-    while open || !batcher.is_empty() {
+    while open || !waiting.is_empty() {
         let now = Instant::now();
-        let due = if open { batcher.due(now) } else { Some(FlushReason::Drain) };
+        let due = if open { waiting.due(now) } else { Some(FlushReason::Drain) };
         tokio::select! {
             // Posts that are there already join the batch before it starts.
             biased;
-            post = posts.recv(), if open && batcher.has_room() => match post {
-                Some(post) => batcher.push(post, Instant::now()),
+            post = posts.recv(), if open && waiting.has_room() => match post {
+                Some(post) => waiting.push(post, Instant::now()),
                 None => open = false,
             },
             slot = batches.reserve(), if due.is_some() => {
                 let (Ok(slot), Some(reason)) = (slot, due) else { return };
-                let batch = batcher.take(Instant::now());
+                let batch = waiting.take(Instant::now());
                 metrics.batches.with_label_values(&[reason.as_str()]).inc();
                 #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1024 posts")]
                 metrics.batch_size.observe(batch.len() as f64);
                 slot.send(batch);
             }
-            () = sleep_until(batcher.deadline().unwrap_or(now)), if due.is_none() && !batcher.is_empty() => {}
+            () = sleep_until(waiting.deadline().unwrap_or(now)), if due.is_none() && !waiting.is_empty() => {}
         }
         metrics.queue_depth.with_label_values(&["batch"]).set(i64::try_from(posts.len()).unwrap_or(i64::MAX));
     }

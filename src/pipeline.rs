@@ -52,7 +52,7 @@ pub struct Pipeline {
 ///
 /// # Errors
 /// When the system gives no more threads.
-pub fn spawn(sizes: &Sizes, decoder: Arc<Decoder>, model: Model, metrics: &Arc<Metrics>) -> std::io::Result<Pipeline> {
+pub fn spawn(sizes: &Sizes, decoder: &Arc<Decoder>, model: Model, metrics: &Arc<Metrics>) -> std::io::Result<Pipeline> {
     let (records, pulled) = crossbeam_channel::bounded(sizes.in_flight_records);
     let (prepared_in, prepared) = mpsc::channel(sizes.batch.max_posts);
     let (batches_in, batches) = mpsc::channel(1);
@@ -62,7 +62,7 @@ pub fn spawn(sizes: &Sizes, decoder: Arc<Decoder>, model: Model, metrics: &Arc<M
 
     for number in 0..sizes.decode_threads {
         let stage = DecodeStage {
-            decoder: Arc::clone(&decoder),
+            decoder: Arc::clone(decoder),
             record_bytes: sizes.record_bytes,
             records: pulled.clone(),
             prepared: prepared_in.clone(),

@@ -83,13 +83,11 @@ pub fn open(
 ) -> Result<Box<dyn Iterator<Item = Result<SourcePost, Error>> + Send>, Error> {
     if path.is_dir() {
         let listed = ["posts.jsonl", "posts.csv"].into_iter().map(|name| path.join(name)).find(|list| list.is_file());
-        return match listed {
-            Some(list) => open(&list, encoding),
-            None => {
-                let images = images_below(path)?;
-                Ok(Box::new(images.into_iter().map(move |image| Draft::of_image(image).record(encoding))))
-            }
-        };
+        if let Some(list) = listed {
+            return open(&list, encoding);
+        }
+        let images = images_below(path)?;
+        return Ok(Box::new(images.into_iter().map(move |image| Draft::of_image(image).record(encoding))));
     }
     match ending(path).as_str() {
         "jsonl" | "ndjson" => Ok(Box::new(json_lines(path, encoding)?)),

@@ -1,7 +1,6 @@
 //! What is published of a scored post: the JSON of the output topic, schema 1. The same for the stream and for `score`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -134,11 +133,9 @@ impl Labelling {
 
 /// See [`SentimentResult::result_id`].
 pub fn result_id(digest: &str, origin: &Origin) -> String {
-    let hash = Sha256::digest(format!("{digest}\n{origin}"));
-    hash.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    let mut hex = hex::encode(Sha256::digest(format!("{digest}\n{origin}")));
+    hex.truncate(32);
+    hex
 }
 
 /// The headers of a dead letter besides the record's own, by name (see `docs/messages.md`).

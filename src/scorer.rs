@@ -58,7 +58,7 @@ impl Scorer {
 
 fn spec(bundle: &Bundle) -> Spec {
     let fields =
-        bundle.fields.iter().map(|field| FieldSpec { name: Arc::clone(&field.name), parts: field.parts.clone() });
+        bundle.fields.iter().map(|field| FieldSpec { name: field.name.as_str().into(), parts: field.parts.clone() });
     Spec {
         width: side(bundle.image.width),
         height: side(bundle.image.height),
@@ -79,8 +79,8 @@ fn labelling(bundle: &Bundle) -> Labelling {
         bundle: bundle.name.clone(),
         version: bundle.version.clone(),
         digest: bundle.digest.clone(),
-        labels: bundle.labels.iter().map(|label| (label.name.to_string(), label.polarity)).collect(),
-        fields: bundle.fields.iter().map(|field| field.name.to_string()).collect(),
+        labels: bundle.labels.iter().map(|label| (label.name.clone(), label.polarity)).collect(),
+        fields: bundle.fields.iter().map(|field| field.name.clone()).collect(),
     }
 }
 

@@ -75,16 +75,10 @@ impl Worker {
     ) -> Result<Self> {
         let (settled_in, settled) = crossbeam_channel::unbounded();
         let labelling = scorer.labelling.clone();
-        let publisher = Publisher::new(
-            &settings.kafka,
-            settings.limits,
-            labelling,
-            settled_in,
-            Arc::clone(&health),
-            Arc::clone(&metrics),
-        )?;
+        let publisher =
+            Publisher::new(&settings.kafka, labelling, settled_in, Arc::clone(&health), Arc::clone(&metrics))?;
         let Pipeline { records, outcomes, failure } =
-            pipeline::spawn(&scorer.sizes, scorer.decoder, scorer.model, &metrics)
+            pipeline::spawn(&scorer.sizes, &scorer.decoder, scorer.model, &metrics)
                 .context("cannot start the stages")?;
         let stop = Arc::new(AtomicBool::new(false));
         let wiring = Wiring {

@@ -42,7 +42,7 @@ const SAMPLES: &[(&str, &[u8])] = samples![
 /// What may be on the embedded broker unread: a partition keeps only its newest 5 MiB.
 const UNREAD_BYTES: usize = 2 << 20;
 /// How long nothing may happen before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -152,17 +152,14 @@ impl Stream {
         let description = read.key.as_ref().and_then(|key| self.fed.remove(key)).map(|(_, description)| description);
         let description = description.unwrap_or_default();
         let result = read.value.as_deref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
-        match result.filter(|result| result.get("sentiment").is_some()) {
-            Some(result) => {
-                self.tally.result(&result);
-                say(&line(&result, &description));
-            }
-            None => {
-                self.tally.refused += 1;
-                let reason = read.headers.iter().find(|(key, _)| key == "dlq.reason").map_or("?", |(_, reason)| reason);
-                say(&format!("{:<9}         {reason}  {description}", "refused"));
-            }
+        if let Some(result) = result.filter(|result| result.get("sentiment").is_some()) {
+            self.tally.result(&result);
+            say(&line(&result, &description));
+            return;
         }
+        self.tally.refused += 1;
+        let reason = read.headers.iter().find(|(key, _)| key == "dlq.reason").map_or("?", |(_, reason)| reason);
+        say(&format!("{:<9}       | {reason} | {description}", "refused"));
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Arguments {
     /// An image, a folder, or a list of posts (.jsonl, .csv)
     #[arg(value_name = "PATH")]
     path: PathBuf,
-    /// Topic to publish to [default: kafka.input_topic]
+    /// Topic to publish to [default: `kafka.input_topic`]
     #[arg(long)]
     topic: Option<String>,
     /// Posts per second; as fast as the broker takes them without

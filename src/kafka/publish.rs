@@ -205,7 +205,7 @@ impl Publishing {
             return self.dead_letter(&outcome.record, &refusal, Stage::Publish);
         }
         let digest = Sha256::digest(letter.value.as_deref().unwrap_or_default());
-        let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let digest = hex::encode(digest);
         let headers = letter
             .headers
             .clone()

@@ -67,7 +67,10 @@ async fn metrics_health_and_readiness_tell_what_the_worker_does() {
     let (status, ready) = get(&address, "/readyz");
     let ready = json(&ready);
     assert_eq!((status, &ready["ready"], &ready["assigned_partitions"]), (200, &Value::Bool(true), &Value::from(1)));
-    assert_eq!((&ready["model"]["provider"], &ready["model"]["bundle"]), (&Value::from("cpu"), &Value::from("default")));
+    assert_eq!(
+        (&ready["model"]["provider"], &ready["model"]["bundle"]),
+        (&Value::from("cpu"), &Value::from("default"))
+    );
     let (status, alive) = get(&address, "/healthz");
     assert_eq!((status, &json(&alive)["alive"]), (200, &Value::Bool(true)));
     assert_eq!(get(&address, "/else").0, 404);

@@ -40,8 +40,9 @@ fn a_provider_that_is_absent_stops_the_start() {
     let photo = "tests/fixtures/photos/cat.jpg";
     for provider in ["cuda", "tensorrt"] {
         let library = repository(".deps/onnxruntime/libonnxruntime.so");
-        let (code, out, error) =
-            run(sentistream(&["score", photo]).env("SENTISTREAM__MODEL__PROVIDER", provider).env("ORT_DYLIB_PATH", library));
+        let (code, out, error) = run(sentistream(&["score", photo])
+            .env("SENTISTREAM__MODEL__PROVIDER", provider)
+            .env("ORT_DYLIB_PATH", library));
         assert!(code == 1 && out.is_empty(), "nothing is scored on the CPU in its stead: {out}");
         assert!(error.contains(provider) && error.contains("make onnxruntime-gpu"), "{error}");
     }
@@ -49,7 +50,8 @@ fn a_provider_that_is_absent_stops_the_start() {
 
 #[test]
 fn a_library_that_is_absent_is_told_with_the_fix() {
-    let (code, _, error) = run(sentistream(&["score", "tests/fixtures/photos/cat.jpg"]).env("ORT_DYLIB_PATH", "/nowhere.so"));
+    let (code, _, error) =
+        run(sentistream(&["score", "tests/fixtures/photos/cat.jpg"]).env("ORT_DYLIB_PATH", "/nowhere.so"));
     assert!(code == 1 && error.contains("/nowhere.so") && error.contains("ORT_DYLIB_PATH"), "{error}");
 }
 
@@ -116,8 +118,10 @@ fn the_demo_takes_the_users_own_pictures() {
 #[test]
 fn a_broker_that_is_away_is_told_with_the_fix() {
     // A port that was free a moment ago, so that nothing answers.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free port");
-    let (code, _, error) = run(sentistream(&["feed", "tests/fixtures/photos/cat.jpg"])
-        .env("SENTISTREAM__KAFKA__BROKERS", port.to_string()));
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free port");
+    let (code, _, error) =
+        run(sentistream(&["feed", "tests/fixtures/photos/cat.jpg"])
+            .env("SENTISTREAM__KAFKA__BROKERS", port.to_string()));
     assert!(code == 1 && error.contains("kafka.brokers") && error.contains(&port.to_string()), "{error}");
 }

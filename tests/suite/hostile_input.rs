@@ -57,8 +57,11 @@ async fn every_bad_input_has_its_reason_and_the_stream_goes_on() {
     topics.wait_for_outcomes(fed.len()).await;
     stop(vec![worker]).await;
 
-    let dead: BTreeMap<String, _> =
-        topics.read_all(&topics.dead_letters()).into_iter().map(|read| (read.key.clone().unwrap_or_default(), read)).collect();
+    let dead: BTreeMap<String, _> = topics
+        .read_all(&topics.dead_letters())
+        .into_iter()
+        .map(|read| (read.key.clone().unwrap_or_default(), read))
+        .collect();
     for (reason, post) in bad_posts() {
         let letter = dead.get(&post.id).unwrap_or_else(|| panic!("{} has no dead letter", post.id));
         assert_eq!(letter.header("dlq.reason"), reason, "{}: {}", post.id, letter.header("dlq.detail"));
@@ -70,7 +73,11 @@ async fn every_bad_input_has_its_reason_and_the_stream_goes_on() {
         assert!(!letter.header("dlq.detail").contains('\n') && !letter.header("dlq.at").is_empty());
     }
     assert_eq!(dead.len(), bad_posts().len());
-    assert_eq!(topics.count(&topics.output()), i64::try_from(bad_posts().len()).expect("few"), "every good post between");
+    assert_eq!(
+        topics.count(&topics.output()),
+        i64::try_from(bad_posts().len()).expect("few"),
+        "every good post between"
+    );
 }
 
 /// What the broker refuses for its size still leaves: a result as a dead letter, a dead letter without its value.

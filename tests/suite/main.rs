@@ -1,6 +1,14 @@
 //! Behaviour end to end: real photographs, the default bundle, and a real Kafka broker. Tests that need the broker are
 //! ignored by a plain `cargo test`; `make test` starts one and runs them all.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects and fails where it is not so"
+)]
+
 mod admin;
 mod command_line;
 mod end_to_end;

@@ -33,8 +33,12 @@ async fn a_worker_that_joins_midway_loses_nothing() {
     assert_eq!(times.len(), fed.len(), "every post has a result");
     let doubled: Vec<_> = times.iter().filter(|(_, count)| **count > 1).map(|(origin, _)| *origin).collect();
     println!("{} posts, {} scored before the second worker came, {} doubled", fed.len(), before.len(), doubled.len());
-    assert!(doubled.iter().all(|origin| !before.contains(origin)), "only what was in flight may come twice: {doubled:?}");
-    let ids: BTreeSet<String> = results.iter().map(|read| read.json()["result_id"].as_str().expect("id").to_owned()).collect();
+    assert!(
+        doubled.iter().all(|origin| !before.contains(origin)),
+        "only what was in flight may come twice: {doubled:?}"
+    );
+    let ids: BTreeSet<String> =
+        results.iter().map(|read| read.json()["result_id"].as_str().expect("id").to_owned()).collect();
     assert_eq!(ids.len(), fed.len(), "a doubled result has the same id");
     assert_eq!(topics.committed(), i64::try_from(fed.len()).expect("few"));
 }

@@ -79,7 +79,11 @@ async fn the_stream_scores_as_score_does() {
     let posts = samples().into_iter().enumerate().map(|(number, (name, image, metadata))| {
         let content_type = if name.ends_with("jpg") { "image/jpeg" } else { "image/png" };
         let id = format!("sample-{number}");
-        if number % 2 == 0 { TestPost::binary(&id, content_type, &image, &metadata) } else { TestPost::json(&id, &image, &metadata) }
+        if number % 2 == 0 {
+            TestPost::binary(&id, content_type, &image, &metadata)
+        } else {
+            TestPost::json(&id, &image, &metadata)
+        }
     });
     let posts: Vec<TestPost> = posts.collect();
     let workers = joined(&topics, 1).await;

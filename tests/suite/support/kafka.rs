@@ -62,7 +62,8 @@ impl Topics {
         let (output, dead) = (topics.output(), topics.dead_letters());
         let others = [&output, &dead].map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
         let admin = topics.admin();
-        let made = admin.create_topics([input].iter().chain(&others), &AdminOptions::new()).await.expect("broker answers");
+        let made =
+            admin.create_topics([input].iter().chain(&others), &AdminOptions::new()).await.expect("broker answers");
         made.into_iter().for_each(|topic| drop(topic.expect("topic created")));
         topics
     }
@@ -145,7 +146,8 @@ impl Topics {
 
     fn reader(&self, topic: &str) -> BaseConsumer {
         let mut config = self.config();
-        let consumer: BaseConsumer = config.set("group.id", format!("{}-reader", self.name)).create().expect("consumer");
+        let consumer: BaseConsumer =
+            config.set("group.id", format!("{}-reader", self.name)).create().expect("consumer");
         let mut assignment = TopicPartitionList::new();
         for partition in 0..self.partitions {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("valid");
@@ -157,7 +159,8 @@ impl Topics {
     /// Everything on the topic up to its present end.
     pub fn read_all(&self, topic: &str) -> Vec<Read> {
         let consumer = self.reader(topic);
-        let ends = (0..self.partitions).map(|number| consumer.fetch_watermarks(topic, number, PATIENCE).expect("watermarks"));
+        let ends =
+            (0..self.partitions).map(|number| consumer.fetch_watermarks(topic, number, PATIENCE).expect("watermarks"));
         let mut left: i64 = ends.map(|(low, high)| high - low).sum();
         let mut reads = Vec::new();
         let deadline = Instant::now() + PATIENCE;
@@ -180,7 +183,8 @@ impl Topics {
     /// Records on the topic now.
     pub fn count(&self, topic: &str) -> i64 {
         let consumer = self.reader(topic);
-        let ends = (0..self.partitions).map(|number| consumer.fetch_watermarks(topic, number, PATIENCE).expect("watermarks"));
+        let ends =
+            (0..self.partitions).map(|number| consumer.fetch_watermarks(topic, number, PATIENCE).expect("watermarks"));
         ends.map(|(low, high)| high - low).sum()
     }
 

@@ -92,7 +92,8 @@ fn variant(photo: &DynamicImage, number: usize) -> DynamicImage {
 
 fn encode(photo: &DynamicImage, number: usize) -> (Vec<u8>, &'static str) {
     let (format, content_type) =
-        [(ImageFormat::Jpeg, "image/jpeg"), (ImageFormat::Png, "image/png"), (ImageFormat::WebP, "image/webp")][number % 3];
+        [(ImageFormat::Jpeg, "image/jpeg"), (ImageFormat::Png, "image/png"), (ImageFormat::WebP, "image/webp")]
+            [number % 3];
     let mut encoded = Cursor::new(Vec::new());
     DynamicImage::from(photo.to_rgb8()).write_to(&mut encoded, format).expect("encodes");
     (encoded.into_inner(), content_type)

@@ -31,7 +31,8 @@ pub struct WorkerProcess {
 impl WorkerProcess {
     /// Starts `sentistream run` and waits until it logs that it joins the group.
     pub fn start(environment: &[(String, String)]) -> Self {
-        let config = environment.iter().find(|(key, _)| key == "SENTISTREAM_TEST_CONFIG").map(|(_, path)| path.as_str());
+        let config =
+            environment.iter().find(|(key, _)| key == "SENTISTREAM_TEST_CONFIG").map(|(_, path)| path.as_str());
         let mut arguments = vec!["run"];
         arguments.extend(config.into_iter().flat_map(|path| ["--config", path]));
         let mut command = sentistream(&arguments);
@@ -79,7 +80,8 @@ impl WorkerProcess {
 
     /// Sends a signal, by name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().expect("kill runs");
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "signal {name}");
     }
 
