@@ -34,7 +34,7 @@ async fn records_removed_between_two_runs_are_counted() {
 #[ignore = "needs Kafka: make test"]
 async fn gaps_that_are_no_records_are_no_loss() {
     let topics = Topics::create_with("gaps", 1, &[("cleanup.policy", "compact")]).await;
-    topics.feed_in_transactions(&posts("post", 6)).await;
+    topics.feed_in_transactions(&posts("post", 6));
     let worker = Worker::start(&topics.settings()).await.expect("starts");
     topics.wait_for_outcomes(6).await;
     assert_eq!(worker.metrics.records_lost_to_retention.get(), 0);

@@ -64,7 +64,9 @@ impl Topics {
         let admin = topics.admin();
         let made =
             admin.create_topics([input].iter().chain(&others), &AdminOptions::new()).await.expect("broker answers");
-        made.into_iter().for_each(|topic| drop(topic.expect("topic created")));
+        for topic in made {
+            topic.expect("topic created");
+        }
         topics
     }
 
@@ -85,7 +87,9 @@ impl Topics {
         let bytes = bytes.to_string();
         let resource = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
         let altered = self.admin().alter_configs([&resource], &AdminOptions::new()).await.expect("broker answers");
-        altered.into_iter().for_each(|topic| drop(topic.expect("altered")));
+        for topic in altered {
+            topic.expect("altered");
+        }
     }
 
     fn config(&self) -> ClientConfig {
@@ -130,18 +134,16 @@ impl Topics {
     }
 
     /// Publishes each post in a transaction of its own: between them stand markers, which have offsets and are no records.
-    pub async fn feed_in_transactions(&self, posts: &[TestPost]) {
+    pub fn feed_in_transactions(&self, posts: &[TestPost]) {
         let mut config = self.config();
         let producer: ThreadedProducer<DefaultProducerContext> =
             config.set("transactional.id", &self.name).create().expect("producer");
-        tokio::task::block_in_place(|| {
-            producer.init_transactions(PATIENCE).expect("transactions");
-            for post in posts {
-                producer.begin_transaction().expect("begun");
-                send(&producer, &self.name, post);
-                producer.commit_transaction(PATIENCE).expect("committed");
-            }
-        });
+        producer.init_transactions(PATIENCE).expect("transactions");
+        for post in posts {
+            producer.begin_transaction().expect("begun");
+            send(&producer, &self.name, post);
+            producer.commit_transaction(PATIENCE).expect("committed");
+        }
     }
 
     fn reader(&self, topic: &str) -> BaseConsumer {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true. Far more than it needs: a test fails by its condition, not by the clock.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A path inside the repository.
 pub fn repository(path: &str) -> PathBuf {
