@@ -116,7 +116,7 @@ fn post(image: &[u8], metadata: &str) -> Vec<u8> {
 #[test]
 fn a_post_is_prepared() {
     let metrics = Metrics::new();
-    let metadata = r##"{"caption": "The dog at the beach, the dog #Beach", "objects": [{"label": "dog"}]}"##;
+    let metadata = r#"{"caption": "The dog at the beach, the dog #Beach", "objects": [{"label": "dog"}]}"#;
     let Decoded::Prepared(prepared) = decoder().decode(record(post(&jpeg(50, 40), metadata)), &metrics) else {
         panic!("refused")
     };
