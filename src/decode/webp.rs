@@ -63,9 +63,9 @@ mod tests {
         check(bytes, &settings()).err().map(|refusal| refusal.reason)
     }
 
-    fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    fn chunk(name: &[u8], body: &[u8]) -> Vec<u8> {
         let length = u32::try_from(body.len()).expect("short");
-        [name.as_slice(), &length.to_le_bytes(), body, &vec![0; body.len() % 2]].concat()
+        [name, &length.to_le_bytes(), body, &vec![0; body.len() % 2]].concat()
     }
 
     fn file(chunks: &[Vec<u8>]) -> Vec<u8> {

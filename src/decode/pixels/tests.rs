@@ -62,7 +62,10 @@ fn an_orientation_is_honoured_as_if_the_picture_had_been_turned_first() {
         let mut upright = DynamicImage::ImageRgb8(stored.clone());
         upright.apply_orientation(Orientation::from_exif(exif).expect("1 to 8"));
         let expected = square(&write(upright, ImageFormat::Png), 12, 8);
-        assert_eq!(square(&turned(&stored, exif), 12, 8), expected, "orientation {exif}");
+        let found = square(&turned(&stored, exif), 12, 8);
+        // The two passes of the resizer round in the other order when the sides are swapped.
+        let worst = found.iter().zip(expected.iter()).map(|(one, other)| one.abs_diff(*other)).max();
+        assert!(worst <= Some(u8::from(exif > 4)), "orientation {exif}: {worst:?}");
     }
     assert_eq!(square(&turned(&stored, 77), 12, 8), square(&turned(&stored, 1), 12, 8), "an unknown one is ignored");
 }
