@@ -15,9 +15,6 @@ use crate::metrics::Metrics;
 
 /// Bounds a text run's memory: texts x tokens.
 const TEXTS_AREA: usize = 8192;
-/// Bounds an image run's memory.
-const IMAGES_PER_RUN: usize = 32;
-
 /// What the posts of a batch bring besides pictures.
 #[derive(Debug, Clone)]
 pub(super) struct Fields {
@@ -36,10 +33,16 @@ impl Fields {
 }
 
 /// The pictures to f32 [B, Dv].
-pub(super) fn images(graph: &mut Graph, inputs: &[&ModelInput], metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
+/// `per_run` at a time, which bounds the memory of a run.
+pub(super) fn images(
+    graph: &mut Graph,
+    inputs: &[&ModelInput],
+    per_run: usize,
+    metrics: &Metrics,
+) -> Result<Array2<f32>, ModelError> {
     let (unique, places) = distinct(inputs.iter().map(|input| Picture(&input.pixels)));
     let mut embeddings = Array2::zeros((unique.len(), graph.size("Dv")));
-    let runs = unique.chunks(IMAGES_PER_RUN).zip(embeddings.axis_chunks_iter_mut(Axis(0), IMAGES_PER_RUN));
+    let runs = unique.chunks(per_run).zip(embeddings.axis_chunks_iter_mut(Axis(0), per_run));
     for (run, mut rows) in runs {
         rows.assign(&run_images(graph, run, metrics)?);
     }

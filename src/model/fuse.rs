@@ -13,7 +13,7 @@ use super::simplex;
 use crate::metrics::Metrics;
 
 /// Bounds a run's memory.
-const ROWS_PER_RUN: usize = 128;
+const ROWS_PER_RUN: usize = 64;
 
 /// Relevance and fusion.
 #[derive(Debug)]

@@ -50,7 +50,8 @@ impl Graph {
         let graph = contract.file;
         let file = fs::read(bundle.dir.join(graph)).map_err(|source| ModelError::Read { graph, source })?;
         refuse_by_contents(graph, &file)?;
-        let mut builder = builder(settings, environment).map_err(|fault| fault.of(graph, settings.provider))?;
+        let mut builder =
+            builder(contract, settings, environment).map_err(|fault| fault.of(graph, settings.provider))?;
         let session = builder.commit_from_memory(&file).map_err(|source| ModelError::Open { graph, source })?;
         contract.check(&session, sizes)?;
         Ok(Self { contract, session, sizes: sizes.clone() })
@@ -157,17 +158,18 @@ impl Fault {
     }
 }
 
-fn builder(settings: &Settings, environment: &Environment) -> Result<SessionBuilder, Fault> {
-    options(settings, environment)
+fn builder(contract: &Contract, settings: &Settings, environment: &Environment) -> Result<SessionBuilder, Fault> {
+    options(contract, settings, environment)
         .map_err(Fault::Options)?
         .with_execution_providers(providers(settings))
         .map_err(|error| Fault::Provider(error.into()))
 }
 
-fn options(settings: &Settings, environment: &Environment) -> ort::Result<SessionBuilder> {
+fn options(contract: &Contract, settings: &Settings, environment: &Environment) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(environment)?
-        .with_intra_threads(settings.threads())?
-        // Waiting threads sleep: a worker with nothing to do must not keep its cores busy, and decoding needs them.
+        .with_intra_threads(if contract.heavy { settings.threads() } else { settings.threads().div_ceil(2) })?
+        // Waiting threads sleep, since decoding needs the cores: with spinning, on cores that others used too, a post cost up to
+        // five times the processor time.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
         // A pattern is planned and kept for every shape seen, and batches and texts come in any size.
@@ -188,7 +190,10 @@ fn providers(settings: &Settings) -> Vec<ep::ExecutionProviderDispatch> {
             .error_on_failure()
     };
     match settings.provider {
-        Provider::Cpu => vec![ep::CPU::default().build().error_on_failure()],
+        Provider::Cpu => vec![
+            // The arena keeps the memory that the warm-up took, so that no run pays for page faults and none grows it.
+            ep::CPU::default().with_arena_allocator(true).build().error_on_failure(),
+        ],
         Provider::Cuda => vec![cuda()],
         Provider::TensorRt => {
             let tensorrt = ep::TensorRT::default().with_device_id(settings.device_id).build().error_on_failure();

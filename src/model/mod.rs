@@ -108,7 +108,7 @@ impl Model {
             return Ok(Vec::new());
         }
         inputs.iter().try_for_each(|input| self.check_input(input))?;
-        let images = encode::images(&mut self.image_encoder, inputs, metrics)?;
+        let images = encode::images(&mut self.image_encoder, inputs, self.provider.images_per_run(), metrics)?;
         let mut fields = encode::texts(&mut self.text_encoder, inputs, metrics)?;
         let tags = match &mut self.tagger {
             Some(tagger) => tagger.fill(&images, &mut fields, metrics)?,

@@ -38,6 +38,15 @@ impl Provider {
         }
     }
 
+    /// A processor's caches hold the activations of a few pictures: a post cost 13% less processor time in runs of 8 than in
+    /// runs of 32 (int8 EfficientNet-Lite, two cores). A card wants many at once.
+    pub(super) const fn images_per_run(self) -> usize {
+        match self {
+            Self::Cpu => 8,
+            Self::Cuda | Self::TensorRt => 64,
+        }
+    }
+
     pub(super) const fn make_target(self) -> &'static str {
         match self {
             Self::Cpu => "onnxruntime",

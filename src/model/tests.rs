@@ -197,6 +197,13 @@ fn a_provider_that_is_not_there_is_an_error_with_the_fix() {
 }
 
 #[test]
+fn a_model_may_move_to_the_thread_that_owns_it() {
+    let mut model = model();
+    let scoring = std::thread::spawn(move || predict(&mut model, &[post(9, [None, None, None])]).len());
+    assert_eq!(scoring.join().expect("no panic"), 1);
+}
+
+#[test]
 fn what_runs_is_told() {
     assert_eq!(model().provider(), Provider::Cpu);
 }
