@@ -223,10 +223,7 @@ impl Decoder {
             })?;
             // A tokenizer without special tokens may know no token of a text; the model takes no empty row.
             let tokens = tokens.filter(|tokens| !tokens.ids.is_empty());
-            match &tokens {
-                Some(tokens) => truncated |= tokens.truncated,
-                None => flags.push(Flag::Missing(Arc::clone(&field.name))),
-            }
+            truncated |= tokens.as_ref().is_some_and(|tokens| tokens.truncated);
             fields.push(tokens.map(|tokens| tokens.ids));
         }
         flags.extend(truncated.then_some(Flag::TextTruncated));

@@ -122,7 +122,7 @@ fn a_post_is_prepared() {
     };
     assert_eq!(prepared.input.pixels.len(), 16 * 16 * 3);
     assert_eq!(prepared.input.fields, vec![Some(vec![2, 4, 6, 1, 4, 3]), Some(vec![2, 5, 3]), None]);
-    assert_eq!(prepared.flags, vec![Flag::Missing("context".into()), Flag::TextTruncated]);
+    assert_eq!(prepared.flags, vec![Flag::TextTruncated]);
     assert_eq!(prepared.facts.tags, ["Beach", "dog"]);
     assert_eq!(prepared.facts.id, "p");
     for stage in ["envelope", "pixels", "tokens"] {

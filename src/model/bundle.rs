@@ -2,7 +2,6 @@
 //! graph. A [`Bundle`] that opened is complete and untampered: every file it needs is there and has the listed SHA-256.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -209,7 +208,7 @@ impl Bundle {
             version: manifest.version,
             license: manifest.license,
             precision: manifest.precision,
-            digest: hexadecimal(&Sha256::digest(text.as_bytes())),
+            digest: hex::encode(Sha256::digest(text.as_bytes())),
             labels: manifest.labels,
             fields: manifest.fields,
             image: manifest.image,
@@ -341,20 +340,12 @@ fn sum(path: &Path) -> io::Result<String> {
     loop {
         let part = file.fill_buf()?;
         if part.is_empty() {
-            return Ok(hexadecimal(&hasher.finalize()));
+            return Ok(hex::encode(hasher.finalize()));
         }
         hasher.update(part);
         let read = part.len();
         file.consume(read);
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

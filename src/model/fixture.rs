@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::bundle::hexadecimal;
 use super::{Bundle, Model, Provider, Settings};
 use crate::message::ModelInput;
 use sha2::{Digest, Sha256};
@@ -54,7 +53,7 @@ pub(crate) fn altered(alter: impl FnOnce(String) -> String) -> TempDir {
 /// A copy of the tiny bundle with one file replaced, its sum in the manifest made right.
 pub(crate) fn replaced(file: &str, bytes: &[u8]) -> TempDir {
     let old = fs::read(folder("tiny").join(file)).expect("fixture");
-    let sum = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes));
+    let sum = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
     let copy = altered(|manifest| manifest.replace(&sum(&old), &sum(bytes)));
     fs::write(copy.path().join(file), bytes).expect("written");
     copy
