@@ -111,7 +111,9 @@ def timing_text(measured: Measured) -> str:
     """Milliseconds an item."""
     names = list(measured.timings[1])
     rows = [[name, *(f"{measured.timings[threads][name]:.2f}" for threads in (1, 2))] for name in names]
-    return table(["milliseconds an item, median (a shared 2-core x86-64 machine with VNNI)", "1 thread", "2 threads"], rows)
+    return table(
+        ["milliseconds an item, median (2 cores of x86-64 with VNNI, shared with other builds)", "1 thread", "2 threads"], rows
+    )
 
 
 def card_text(measured: Measured) -> str:
@@ -164,7 +166,7 @@ query, also steers how fields are read; that carries no weight.
 - English first: the text encoder was trained on English, and most emoji are one unknown token to it.
 - Trained on {measured.posts:,} tweets, each labelled by one person; *neutral* is rare among them (a tenth), hence the low macro F1.
 - A lying field gets less weight than a true one only somewhat more often than not (the ROC AUC above); do not read relevance as a lie detector.
-- The image alone says little here: compare its row with the floor.
+- The image alone says little here: compare the row *image only* with the floors. The heads lean on text; they are not an image classifier.
 - Texts are cut at {MAX_TOKENS} tokens; the picture is its centred square.
 
 ## How to remake it

@@ -1,5 +1,6 @@
 """Makes the default bundle from beginning to end: encoders, features, cross-validation, final heads, graphs, measurements, card."""
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,11 +56,20 @@ def train_final(features: Features, recipe: Recipe, temperature: float, bundle: 
     return parameter_count(model)
 
 
-def make_default(data: Path, bundle: Path, cache: Path) -> str:
-    """Writes the whole bundle; returns its digest."""
+def make_default(data: Path, target: Path, cache: Path) -> str:
+    """Makes the whole bundle aside and puts it in its place when it is complete; returns its digest."""
+    bundle = cache / "bundle"
+    bundle.mkdir(parents=True, exist_ok=True)
+    digest = make_bundle(data, bundle, cache)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (*contract.BUNDLE_FILES, contract.MANIFEST):
+        shutil.copyfile(bundle / name, target / name)
+    return digest
+
+
+def make_bundle(data: Path, bundle: Path, cache: Path) -> str:
+    """Writes every file of the bundle; returns its digest."""
     torch.set_num_threads(1)
-    for folder in (bundle, cache):
-        folder.mkdir(parents=True, exist_ok=True)
     posts = read_posts(data)
     twins = make_encoders(posts, bundle, cache)
     features = post_features(bundle, posts, cache)
