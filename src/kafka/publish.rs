@@ -40,6 +40,9 @@ struct Letter {
 /// Shared by the deliveries under way.
 struct Publishing {
     producer: FutureProducer<Logged>,
+    /// Sends every message by itself. A broker refuses a batch for its size as a whole, so one that was refused is sent
+    /// again alone before it is called too large.
+    alone: FutureProducer<Logged>,
     output_topic: Arc<str>,
     dead_letter_topic: Arc<str>,
     labelling: Labelling,
@@ -64,9 +67,12 @@ impl Publisher {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let producer = client::producer(settings).create_with_context(Logged).map_err(Error::Client)?;
+        let alone = client::producer(settings).set("batch.num.messages", "1").create_with_context(Logged);
+        let alone = alone.map_err(Error::Client)?;
         let output_topic = settings.output_topic.as_str().into();
         let dead_letter_topic = settings.dead_letter_topic.as_str().into();
-        let shared = Publishing { producer, output_topic, dead_letter_topic, labelling, settled, health, metrics };
+        let shared =
+            Publishing { producer, alone, output_topic, dead_letter_topic, labelling, settled, health, metrics };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -97,7 +103,7 @@ impl Publisher {
         let shared = Arc::clone(&self.shared);
         let started = Instant::now();
         let letter = shared.letter(&outcome);
-        let delivery = shared.enqueue(&letter, &outcome.record).await;
+        let delivery = shared.enqueue(&shared.producer, &letter, &outcome.record).await;
         deliveries.spawn(async move { shared.deliver(outcome, letter, delivery, started).await });
         Ok(())
     }
@@ -115,12 +121,18 @@ impl Publishing {
         mut delivery: Result<DeliveryFuture, KafkaError>,
         started: Instant,
     ) -> Result<(), Error> {
+        let mut alone = false;
         loop {
             match delivered(delivery).await {
                 Ok(()) => break,
-                Err(error) if error.rdkafka_error_code().is_some_and(is_too_large) && !letter.is_last_resort() => {
-                    letter = self.smaller(&letter, &outcome, &error);
-                    delivery = self.enqueue(&letter, &outcome.record).await;
+                Err(error)
+                    if error.rdkafka_error_code().is_some_and(is_too_large) && !(alone && letter.is_last_resort()) =>
+                {
+                    if alone {
+                        letter = self.smaller(&letter, &outcome, &error);
+                    }
+                    alone = true;
+                    delivery = self.enqueue(&self.alone, &letter, &outcome.record).await;
                 }
                 Err(source) => return Err(Error::Publish { topic: letter.topic.to_string(), source }),
             }
@@ -139,12 +151,17 @@ impl Publishing {
         let _ = self.settled.send(Settled::of(&position.origin, &position.assignment, position.sequence));
     }
 
-    async fn enqueue(&self, letter: &Letter, record: &Record) -> Result<DeliveryFuture, KafkaError> {
+    async fn enqueue(
+        &self,
+        producer: &FutureProducer<Logged>,
+        letter: &Letter,
+        record: &Record,
+    ) -> Result<DeliveryFuture, KafkaError> {
         loop {
             let mut message = FutureRecord::<[u8], [u8]>::to(&letter.topic).headers(letter.headers.clone());
             message.key = record.key.as_deref();
             message.payload = letter.value.as_deref();
-            match self.producer.send_result(message) {
+            match producer.send_result(message) {
                 Ok(delivery) => return Ok(delivery),
                 Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
                     tokio::time::sleep(QUEUE_FULL_PAUSE).await;

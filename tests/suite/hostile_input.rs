@@ -93,6 +93,12 @@ async fn what_the_broker_finds_too_large_leaves_smaller() {
     topics.feed(&fed);
     topics.wait_for_outcomes(2).await;
     stop(workers).await;
+    let published = topics.read_all(&topics.output());
+    assert_eq!(
+        published.iter().map(|read| read.key.as_deref()).collect::<Vec<_>>(),
+        [Some("gone")],
+        "what is small passes"
+    );
     let dead = topics.read_all(&topics.dead_letters());
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].header("dlq.reason"), "result_too_large");

@@ -16,7 +16,13 @@ fn count(fed: usize) -> i64 {
 async fn a_signal_drains_and_the_next_worker_goes_on_where_it_stopped() {
     let topics = Topics::create("drain", 2).await;
     let fed = posts("post", 200);
-    let mut worker = WorkerProcess::start(&topics.environment());
+    let mut environment = topics.environment();
+    // Few in flight, so that a drain is far from the end of the topic.
+    environment.extend([
+        ("SENTISTREAM__LIMITS__IN_FLIGHT_RECORDS".into(), "16".into()),
+        ("SENTISTREAM__BATCH__MAX_POSTS".into(), "8".into()),
+    ]);
+    let mut worker = WorkerProcess::start(&environment);
     topics.feed(&fed);
     topics.wait_for_outcomes(20).await;
     worker.signal("TERM");
