@@ -13,6 +13,7 @@ mod envelope;
 mod jpeg;
 mod json;
 mod pixels;
+mod resample;
 #[cfg(test)]
 mod tests;
 mod text;

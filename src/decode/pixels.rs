@@ -5,15 +5,13 @@
 
 use std::io::Cursor;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage};
 
-use super::{Settings, Spec, jpeg, webp};
+use super::{Settings, Spec, jpeg, resample, webp};
 use crate::error::{Reason, Refusal};
 
 /// What a PNG's colour profile may unpack to: deflate reaches 1000:1, and profiles are kilobytes.
@@ -32,15 +30,11 @@ pub(super) struct Picture {
 
 /// The pixels of the image in `bytes`, as the bundle wants them.
 pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Vec<u8>, Refusal> {
-    let picture = decode(bytes, settings)?;
-    // A square's orientation commutes with cropping and resizing, so only the small result is turned.
-    let (width, height) =
-        if swaps_sides(picture.orientation) { (spec.height, spec.width) } else { (spec.width, spec.height) };
-    let square = centred_square(&picture, width, height, spec.crop)?;
-    let square = RgbImage::from_raw(width, height, square).ok_or_else(|| corrupt("resized to another size"))?;
-    let mut upright = DynamicImage::ImageRgb8(square);
-    upright.apply_orientation(picture.orientation);
-    Ok(upright.into_bytes())
+    let Picture { width, height, rgb, orientation } = decode(bytes, settings)?;
+    let picture = RgbImage::from_raw(width, height, rgb).ok_or_else(|| corrupt("decoded to another size"))?;
+    let mut upright = DynamicImage::ImageRgb8(picture);
+    upright.apply_orientation(orientation);
+    Ok(centred_square(&upright.into_rgb8(), spec))
 }
 
 fn decode(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
@@ -128,24 +122,20 @@ fn over_white(image: DynamicImage) -> Vec<u8> {
     rgb
 }
 
-fn swaps_sides(orientation: Orientation) -> bool {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
-}
-
-/// The centred square of side `crop x min(width, height)`, resized in one step.
-fn centred_square(picture: &Picture, width: u32, height: u32, crop: f64) -> Result<Vec<u8>, Refusal> {
-    let resizing = |error: &dyn std::error::Error| corrupt(format!("resizing: {error}"));
-    let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)
-        .map_err(|error| resizing(&error))?;
-    let side = crop * f64::from(picture.width.min(picture.height));
-    let (left, top) = ((f64::from(picture.width) - side) / 2.0, (f64::from(picture.height) - side) / 2.0);
-    // Catmull-Rom is the cubic with a = -0.5, and convolution widens it when shrinking: Pillow's BICUBIC.
-    let options =
-        ResizeOptions::new().crop(left, top, side, side).resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
-    let mut resized = Image::new(width, height, PixelType::U8x3);
-    Resizer::new().resize(&source, &mut resized, &options).map_err(|error| resizing(&error))?;
-    Ok(resized.into_vec())
+/// The centred square of side `crop x min(width, height)`, resized.
+fn centred_square(picture: &RgbImage, spec: &Spec) -> Vec<u8> {
+    let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
+    let side = spec.crop * width.min(height);
+    let (left, top) = ((width - side) / 2.0, (height - side) / 2.0);
+    #[expect(clippy::cast_possible_truncation, reason = "Pillow takes its boxes as 32-bit floats")]
+    let region = resample::Region {
+        left: left as f32,
+        top: top as f32,
+        right: (left + side) as f32,
+        bottom: (top + side) as f32,
+    };
+    let source = resample::Pixels { width: picture.width() as usize, height: picture.height() as usize, rgb: picture };
+    resample::resize(&source, region, spec.width as usize, spec.height as usize)
 }
 
 #[cfg(test)]

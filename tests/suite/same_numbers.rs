@@ -110,3 +110,35 @@ async fn the_stream_scores_as_score_does() {
     println!("largest difference between the stream and score: {worst:e}");
     assert!(worst <= 1e-5, "{worst:e}");
 }
+
+/// Against Pillow, `tokenizers` and ONNX Runtime in Python on the same graphs (`tests/fixtures/goldens`).
+#[test]
+fn the_python_reference_gives_the_same_numbers() {
+    let goldens = repository("tests/fixtures/goldens");
+    let text = fs::read_to_string(goldens.join("goldens.json")).expect("goldens");
+    let golden: Value = serde_json::from_str(&text).expect("JSON");
+    let posts = golden["posts"].as_array().expect("posts");
+    let list = tempfile::Builder::new().suffix(".jsonl").tempfile().expect("temporary file");
+    let lines = posts.iter().map(|post| {
+        let image = goldens.join(post["image"].as_str().expect("a name"));
+        json!({"id": post["name"], "image": {"path": image}, "metadata": post["metadata"]}).to_string()
+    });
+    fs::write(&list, lines.collect::<Vec<_>>().join("\n")).expect("written");
+    let scored = score(list.path());
+    let names = |key: &str| golden[key].as_array().expect("names").iter().map(|name| name.as_str().expect("text"));
+    let mut worst: f64 = 0.0;
+    for post in posts {
+        let result = &scored[post["name"].as_str().expect("a name")];
+        assert_eq!(result["model"]["digest"], golden["bundle_digest"], "remake the goldens: the bundle has changed");
+        let told = names("labels").map(|label| &result["sentiment"]["probabilities"][label]);
+        let told = told.chain(["image"].into_iter().chain(names("fields")).map(|name| &result["relevance"][name]));
+        let expected = ["probabilities", "relevance"].iter().flat_map(|key| post[*key].as_array().expect("numbers"));
+        for (told, expected) in told.zip(expected) {
+            let difference = told.as_f64().expect("a number") - expected.as_f64().expect("a number");
+            println!("{}: {difference:+.1e}", post["name"]);
+            worst = worst.max(difference.abs());
+        }
+    }
+    println!("largest difference to the Python reference: {worst:.1e}");
+    assert!(worst <= 1e-3, "{worst:e}");
+}
