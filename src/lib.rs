@@ -1,4 +1,27 @@
 //! sentistream: the sentiment of an image stream.
+//!
+//! Posts (an image with metadata) come from Kafka, are decoded, batched, run through SentiFormer's stages in ONNX Runtime,
+//! and leave as sentiment with the weight of every piece of metadata.
+//!
+//! ```text
+//!    kafka::source          decode (pool)        batch         model (one thread)          order          kafka::publish
+//!  ┌──────────────┐  R   ┌────────────────┐  P  ┌───────┐  1  ┌──────────────────┐  R   ┌───────────┐  R  ┌─────────────┐
+//!  │ poll thread  │ ───> │ envelope       │ ──> │ count │ ──> │ encode           │ ───> │ offset    │ ──> │ results     │
+//!  │ budget,      │      │ pixels, tokens │     │ tokens│     │ relevance, fuse  │      │ order per │     │ dead letters│
+//!  │ offset ledger│      └───────┬────────┘     │ linger│     └──────────────────┘      │ partition │     │ tombstones  │
+//!  └──────^───────┘              │ tombstones,  └───────┘                               └─────^─────┘     └──────┬──────┘
+//!         │                      └─ refused records ──────────────────── R ───────────────────┘                  │
+//!         └───────────────────────────── settled: the only edge back, what may be committed ─────────────────────┘
+//! ```
+//!
+//! The letter on an arrow is the capacity of its channel: `R` is `limits.in_flight_records`, `P` is `batch.max_posts`, `1`
+//! is the one batch prefetched while the model is busy. A record takes a permit of the [`budget`] when it is pulled and
+//! gives it back when the broker has its outcome, so what is in flight is bounded in records and bytes, whatever the lag.
+//!
+//! Everything between the two ends is [`pipeline`], which `sentistream score` runs too, between files and standard
+//! output: the same code, the same numbers. [`message`] says what travels, [`worker`] composes source, pipeline and
+//! publisher, [`cli`] is the command line.
+
 pub mod admin;
 pub mod batch;
 pub mod budget;

@@ -33,7 +33,7 @@ impl Feeder {
         Ok(Self { producer, topic: topic.to_owned() })
     }
 
-    /// Enqueues a post; await what is returned with [`delivered`] to know that the broker has it.
+    /// Enqueues a post; await what is returned with [`Feeder::delivered`] to know that the broker has it.
     pub async fn send(&self, key: Option<&str>, value: &[u8], headers: &[Header]) -> Result<DeliveryFuture, Error> {
         let headers = headers.iter().fold(OwnedHeaders::new(), |headers, header| {
             headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })

@@ -1,7 +1,7 @@
 //! Pulls records on a thread of its own: rebalance callbacks block, so no async task could run this loop.
 //!
 //! Backpressure is not polling: a record is only pulled when the budget has room for it. When none comes for
-//! [`PATIENCE`] the partitions are paused and polling goes on, so that the group never evicts a busy worker; pausing
+//! a second the partitions are paused and polling goes on, so that the group never evicts a busy worker; pausing
 //! throws away what was prefetched, so it is the exception.
 
 use std::sync::Arc;
