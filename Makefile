@@ -16,7 +16,7 @@ demo: system-build onnxruntime ## run the whole pipeline on sample posts, nothin
 
 test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
 	cargo test --release --locked --no-run
-	scripts/with-kafka cargo test --release --locked -- --include-ignored
+	scripts/with-kafka cargo test --release --locked -- --include-ignored --show-output
 
 build: system-build ## build target/release/sentistream
 	cargo build --release --locked

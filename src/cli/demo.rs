@@ -1,7 +1,7 @@
 //! `sentistream demo`: the main job with nothing set up - a broker in this process, sample posts, one worker - and its
 //! results as they come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{Common, Ended};
 use crate::kafka::embedded::EmbeddedBroker;
-use crate::kafka::feed::{Feeder, Read, Reader};
+use crate::kafka::feed::{Feeder, Read, Reader, Sent};
 use crate::posts::{self, Encoding, SourcePost};
 use crate::settings::Settings;
 use crate::worker::Worker;
@@ -40,7 +40,11 @@ const SAMPLES: &[(&str, &[u8])] = samples![
 ];
 
 /// What may be on the embedded broker unread: a partition keeps only its newest 5 MiB.
-const UNREAD_BYTES: usize = 2 << 20;
+const UNREAD_BYTES: usize = 3 << 20;
+/// Posts on their way to the broker at once.
+const UNCONFIRMED: usize = 32;
+/// How long the same posts are fed over and over to measure a rate.
+const MEASURED: Duration = Duration::from_secs(4);
 /// How long nothing may happen before the demo gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -51,7 +55,7 @@ Examples:
 
 With --photos, a posts.jsonl or posts.csv in the folder gives captions (columns image, caption, tags, objects, scene).
 Each line of results: label and polarity (-1 to 1), what the reading was read off - the image and each piece of metadata,
-in percent - and the post.";
+in percent - and the post. Then the same posts are fed over and over for 4 seconds, to measure posts/s from feed to result.";
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -80,11 +84,16 @@ pub async fn run(mut settings: Settings, arguments: &Arguments) -> Result<Ended>
     let mut stream = Stream {
         feeder: Feeder::new(&settings.kafka, topics[0])?,
         reader: Reader::new(&settings.kafka, &topics[1..], 1)?,
+        number: 0,
         fed: HashMap::new(),
+        last_outcome: Instant::now(),
+        sent: VecDeque::new(),
         tally: Tally::default(),
     };
     say("feeding posts; the first results come once the group has formed, about 3 seconds from now\n");
-    stream.run(posts).await?;
+    stream.show(posts).await?;
+    say(&format!("\nmeasuring: the same posts over and over for {} s ...", MEASURED.as_secs()));
+    stream.measure(&folder).await?;
     worker.stopper().stop();
     worker.drained().await?;
     say(&stream.tally.summary());
@@ -106,28 +115,28 @@ fn folder(photos: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
 struct Stream {
     feeder: Feeder,
     reader: Reader,
+    /// Posts fed so far; each goes under its number, since two pictures may have the same name.
+    number: u64,
     /// Bytes and caption of the posts whose result has not come, by id.
     fed: HashMap<String, (usize, String)>,
+    last_outcome: Instant,
+    sent: VecDeque<Sent>,
     tally: Tally,
 }
 
+type Posts = Box<dyn Iterator<Item = Result<SourcePost, posts::Error>> + Send>;
+
 impl Stream {
-    /// Feeds as much as the broker keeps, prints what comes back, until everything came back.
-    async fn run(&mut self, posts: impl Iterator<Item = Result<SourcePost, posts::Error>>) -> Result<()> {
-        let mut posts = posts.zip(1u64..).peekable();
-        let mut last = Instant::now();
+    /// Feeds as much as the broker keeps, and prints what comes back, until everything came back.
+    async fn show(&mut self, posts: Posts) -> Result<()> {
+        let mut posts = posts.peekable();
         while posts.peek().is_some() || !self.fed.is_empty() {
             while self.has_room() {
-                let Some((post, number)) = posts.next() else { break };
-                self.feed(post?, number).await?;
+                let Some(post) = posts.next() else { break };
+                self.feed(post?).await?;
             }
-            match tokio::task::block_in_place(|| self.reader.next(Duration::from_millis(200)))? {
-                Some(read) => {
-                    self.tell(&read);
-                    last = Instant::now();
-                }
-                None if last.elapsed() > PATIENCE => bail!("no result for {} s", PATIENCE.as_secs()),
-                None => {}
+            if let Some((read, description)) = self.next_outcome()? {
+                self.tally.tell(&read, &description);
             }
         }
         if self.tally.results + self.tally.refused == 0 {
@@ -136,30 +145,64 @@ impl Stream {
         Ok(())
     }
 
+    /// Feeds the folder's posts over and over, as fast as outcomes come back.
+    async fn measure(&mut self, folder: &Path) -> Result<()> {
+        while !self.sent.is_empty() {
+            self.confirm().await?;
+        }
+        let started = Instant::now();
+        let mut posts = posts::open(folder, Encoding::Binary)?;
+        let mut outcomes: u32 = 0;
+        loop {
+            while started.elapsed() < MEASURED && self.has_room() {
+                match posts.next() {
+                    Some(post) => self.feed(post?).await?,
+                    None => posts = posts::open(folder, Encoding::Binary)?,
+                }
+            }
+            if self.fed.is_empty() {
+                break;
+            }
+            outcomes += u32::from(self.next_outcome()?.is_some());
+        }
+        self.tally.rate = f64::from(outcomes) / started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
     fn has_room(&self) -> bool {
         self.fed.values().map(|(bytes, _)| bytes).sum::<usize>() < UNREAD_BYTES
     }
 
-    /// Sent under a number of its own, since two pictures may have the same name.
-    async fn feed(&mut self, post: SourcePost, number: u64) -> Result<()> {
-        let id = number.to_string();
+    async fn feed(&mut self, post: SourcePost) -> Result<()> {
+        self.number += 1;
+        let id = self.number.to_string();
         self.fed.insert(id.clone(), (post.value.len(), description(&post)));
-        let delivery = self.feeder.send(Some(&id), &post.value, &post.headers).await?;
-        Ok(self.feeder.delivered(delivery).await?)
+        self.sent.push_back(self.feeder.send(Some(&id), &post.value, &post.headers).await?);
+        while self.sent.len() > UNCONFIRMED {
+            self.confirm().await?;
+        }
+        Ok(())
     }
 
-    fn tell(&mut self, read: &Read) {
-        let description = read.key.as_ref().and_then(|key| self.fed.remove(key)).map(|(_, description)| description);
-        let description = description.unwrap_or_default();
-        let result = read.value.as_deref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
-        if let Some(result) = result.filter(|result| result.get("sentiment").is_some()) {
-            self.tally.result(&result);
-            say(&line(&result, &description));
-            return;
+    /// Waits until the broker has the post sent first.
+    async fn confirm(&mut self) -> Result<()> {
+        if let Some(sent) = self.sent.pop_front() {
+            self.feeder.delivered(sent).await?;
         }
-        self.tally.refused += 1;
-        let reason = read.headers.iter().find(|(key, _)| key == "dlq.reason").map_or("?", |(_, reason)| reason);
-        say(&format!("{:<9}       | {reason} | {description}", "refused"));
+        Ok(())
+    }
+
+    /// The next result or dead letter with what it is of, if one comes soon.
+    fn next_outcome(&mut self) -> Result<Option<(Read, String)>> {
+        let Some(read) = tokio::task::block_in_place(|| self.reader.next(Duration::from_millis(200)))? else {
+            if self.last_outcome.elapsed() > PATIENCE {
+                bail!("no result for {} s", PATIENCE.as_secs());
+            }
+            return Ok(None);
+        };
+        self.last_outcome = Instant::now();
+        let description = read.key.as_ref().and_then(|key| self.fed.remove(key)).map(|(_, description)| description);
+        Ok(Some((read, description.unwrap_or_default())))
     }
 }
 
@@ -190,31 +233,30 @@ fn line(result: &Value, description: &str) -> String {
 struct Tally {
     results: u64,
     refused: u64,
-    labels: HashMap<String, u64>,
-    first: Option<Instant>,
-    last: Option<Instant>,
+    labels: BTreeMap<String, u64>,
+    /// Posts per second, from feed to outcome.
+    rate: f64,
 }
 
 impl Tally {
-    fn result(&mut self, result: &Value) {
-        self.results += 1;
-        let label = result.pointer("/sentiment/label").and_then(Value::as_str).unwrap_or("?");
-        *self.labels.entry(label.to_owned()).or_default() += 1;
-        let now = Instant::now();
-        self.first.get_or_insert(now);
-        self.last = Some(now);
+    fn tell(&mut self, read: &Read, description: &str) {
+        let result = read.value.as_deref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
+        if let Some(result) = result.filter(|result| result.get("sentiment").is_some()) {
+            self.results += 1;
+            let label = result.pointer("/sentiment/label").and_then(Value::as_str).unwrap_or("?");
+            *self.labels.entry(label.to_owned()).or_default() += 1;
+            say(&line(&result, description));
+            return;
+        }
+        self.refused += 1;
+        let reason = read.headers.iter().find(|(key, _)| key == "dlq.reason").map_or("?", |(_, reason)| reason);
+        say(&format!("{:<9}       | {reason} | {description}", "refused"));
     }
 
     fn summary(&self) -> String {
-        let mut labels: Vec<_> = self.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
-        labels.sort();
-        let seconds = self.first.zip(self.last).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "a count of posts for a person to read")]
-        let rate = self.results.saturating_sub(1) as f64 / seconds.max(f64::EPSILON);
-        let (results, refused, labels) = (self.results, self.refused, labels.join(", "));
-        format!(
-            "\nsummary: {results} results ({labels}), {refused} refused, {rate:.1} posts/s from the first result to the last"
-        )
+        let labels: Vec<_> = self.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
+        let (results, refused, labels, rate) = (self.results, self.refused, labels.join(", "), self.rate);
+        format!("summary: {results} results ({labels}), {refused} refused; {rate:.0} posts/s from feed to result")
     }
 }
 

@@ -13,6 +13,9 @@ use super::Settings;
 use super::client::{self, Error, Logged};
 use crate::message::Header;
 
+/// A post on its way to the broker; see [`Feeder::delivered`].
+pub type Sent = DeliveryFuture;
+
 /// A producer of posts.
 pub struct Feeder {
     producer: FutureProducer<Logged>,
@@ -34,7 +37,7 @@ impl Feeder {
     }
 
     /// Enqueues a post; await what is returned with [`Feeder::delivered`] to know that the broker has it.
-    pub async fn send(&self, key: Option<&str>, value: &[u8], headers: &[Header]) -> Result<DeliveryFuture, Error> {
+    pub async fn send(&self, key: Option<&str>, value: &[u8], headers: &[Header]) -> Result<Sent, Error> {
         let headers = headers.iter().fold(OwnedHeaders::new(), |headers, header| {
             headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })
         });
@@ -52,7 +55,7 @@ impl Feeder {
     }
 
     /// Waits until the broker has a post.
-    pub async fn delivered(&self, delivery: DeliveryFuture) -> Result<(), Error> {
+    pub async fn delivered(&self, delivery: Sent) -> Result<(), Error> {
         let failed = |source| Error::Publish { topic: self.topic.clone(), source };
         match delivery.await {
             Ok(Ok(_)) => Ok(()),
