@@ -3,6 +3,7 @@
 //! librdkafka calls back on the thread that polls, so the ledger needs no other lock than one that is never contended.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub struct Group {
     state: Mutex<State>,
     settled: Receiver<Settled>,
     revoke_deadline: Duration,
+    leaving: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -50,7 +52,7 @@ pub enum Settling {
 impl Group {
     /// A member of no partition yet; word of settled records comes by `settled`.
     pub fn new(settled: Receiver<Settled>, revoke_deadline: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { state: Mutex::default(), settled, revoke_deadline, metrics }
+        Self { state: Mutex::default(), settled, revoke_deadline, leaving: AtomicBool::new(false), metrics }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,6 +73,11 @@ impl Group {
                 Err(crossbeam_channel::TryRecvError::Disconnected) => return Settling::Closed,
             }
         }
+    }
+
+    /// The grace period is over: leaving the group, which revokes everything, waits for nothing more.
+    pub fn wait_no_more(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Whether a rebalance happened since the last call.
@@ -151,7 +158,7 @@ impl Group {
     fn finish(&self, revoked: &[Partition]) {
         let deadline = Instant::now() + self.revoke_deadline;
         self.settle();
-        while self.with_ledger(|ledger| ledger.is_unsettled(revoked)) {
+        while !self.leaving.load(Ordering::Relaxed) && self.with_ledger(|ledger| ledger.is_unsettled(revoked)) {
             match self.settled.recv_deadline(deadline) {
                 Ok(settled) => self.state().ledger.settle(&settled),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,

@@ -179,6 +179,8 @@ impl Source {
             return Ok(());
         }
         if self.group().take_assignment_changed() || !self.paused {
+            self.wiring.metrics.pauses.inc();
+            tracing::info!("pausing: nothing left the pipeline for {} s", PATIENCE.as_secs());
             self.pause();
         }
         self.poll(Duration::ZERO)
@@ -187,11 +189,7 @@ impl Source {
     fn pause(&mut self) {
         let paused = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment));
         match paused {
-            Ok(()) => {
-                self.paused = true;
-                self.wiring.metrics.pauses.inc();
-                tracing::info!("paused: nothing left the pipeline for {} s", PATIENCE.as_secs());
-            }
+            Ok(()) => self.paused = true,
             Err(error) => tracing::warn!(%error, "cannot pause"),
         }
     }
@@ -218,6 +216,7 @@ impl Source {
             let unsettled = self.group().with_ledger(|ledger| ledger.unsettled());
             if unsettled == 0 || closed || Instant::now() >= deadline {
                 self.group().commit(&self.consumer);
+                self.group().wait_no_more();
                 return Ok(Drained { unsettled });
             }
             if self.group().take_assignment_changed() {

@@ -1,6 +1,7 @@
 //! How a worker ends - drained by a signal, killed, or unable to go on - and what the next one finds.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use crate::end_to_end::origin_of;
 use crate::support::kafka::Topics;
@@ -85,5 +86,25 @@ async fn a_second_signal_stops_at_once() {
     worker.wait_for_log("a second signal stops at once");
     worker.signal("TERM");
     assert_eq!(worker.wait().code(), Some(130), "{}", worker.log());
+    assert!(topics.committed() <= topics.count(&topics.output()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn a_grace_period_that_ends_too_soon_is_told_and_kept() {
+    let topics = Topics::create("grace", 1).await;
+    let mut environment = topics.environment();
+    environment.extend([
+        ("SENTISTREAM__SHUTDOWN__GRACE_SECONDS".into(), "0".into()),
+        // Leaving the group must not wait for this either.
+        ("SENTISTREAM__KAFKA__REVOKE_DEADLINE_SECONDS".into(), "110".into()),
+    ]);
+    let mut worker = WorkerProcess::start(&environment);
+    topics.feed(&posts("post", 400));
+    topics.wait_for_outcomes(1).await;
+    let signalled = Instant::now();
+    worker.signal("TERM");
+    assert_eq!(worker.wait().code(), Some(4), "{}", worker.log());
+    assert!(signalled.elapsed() < Duration::from_secs(60), "it did not wait for what it had given up");
     assert!(topics.committed() <= topics.count(&topics.output()));
 }
