@@ -195,29 +195,28 @@ mod tests {
         Settings { max_posts, max_tokens, linger_ms }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn without_linger_one_post_is_due_at_once() {
+    #[test]
+    fn without_linger_one_post_is_due_at_once() {
         let mut batcher = Batcher::new(settings(4, 100, 0));
         assert_eq!(batcher.due(Instant::now()), None, "nothing waits");
         batcher.push(1usize, Instant::now());
         assert_eq!(batcher.due(Instant::now()), Some(FlushReason::ModelFree));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn linger_holds_a_small_batch_back_from_its_oldest_post_on() {
+    #[test]
+    fn linger_holds_a_small_batch_back_from_its_oldest_post_on() {
         let mut batcher = Batcher::new(settings(4, 100, 50));
         let start = Instant::now();
+        let after = |milliseconds| start + Duration::from_millis(milliseconds);
         batcher.push(1usize, start);
-        tokio::time::advance(Duration::from_millis(30)).await;
-        batcher.push(1, Instant::now());
-        assert_eq!(batcher.due(Instant::now()), None);
-        assert_eq!(batcher.deadline(), Some(start + Duration::from_millis(50)));
-        tokio::time::advance(Duration::from_millis(20)).await;
-        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::ModelFree));
+        batcher.push(1, after(30));
+        assert_eq!(batcher.due(after(49)), None);
+        assert_eq!(batcher.deadline(), Some(after(50)));
+        assert_eq!(batcher.due(after(50)), Some(FlushReason::ModelFree));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_full_batch_does_not_linger() {
+    #[test]
+    fn a_full_batch_does_not_linger() {
         let mut batcher = Batcher::new(settings(2, 100, 1000));
         batcher.push(1usize, Instant::now());
         batcher.push(1, Instant::now());
@@ -225,8 +224,8 @@ mod tests {
         assert_eq!(batcher.due(Instant::now()), Some(FlushReason::Posts));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_post_over_the_token_area_opens_the_next_batch() {
+    #[test]
+    fn a_post_over_the_token_area_opens_the_next_batch() {
         let mut batcher = Batcher::new(settings(8, 10, 1000));
         batcher.push(6usize, Instant::now());
         batcher.push(6, Instant::now());

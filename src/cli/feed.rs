@@ -59,7 +59,7 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let feeder = std::sync::Arc::new(feeder);
     let progress = ProgressBar::new_spinner();
     progress.set_style(ProgressStyle::with_template("{spinner} {pos} posts published, {per_sec}")?);
-    let mut pace = Pace::new(arguments.rate);
+    let mut pace = arguments.rate.map(|rate| Pace::new(rate, Instant::now()));
     let mut deliveries = JoinSet::new();
     let mut unreadable = 0;
     for post in posts {
@@ -71,7 +71,9 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
                 continue;
             }
         };
-        pace.wait().await;
+        if let Some(pace) = &mut pace {
+            sleep_until(pace.turn(Instant::now())).await;
+        }
         while deliveries.len() >= WINDOW {
             delivered(deliveries.join_next().await, &progress)?;
         }
@@ -99,20 +101,20 @@ fn delivered(delivered: Delivered, progress: &ProgressBar) -> Result<()> {
 
 /// Spreads posts evenly over time; after a pause it does not catch up in a burst of more than a second's worth.
 struct Pace {
-    interval: Option<Duration>,
+    interval: Duration,
     next: Instant,
 }
 
 impl Pace {
-    fn new(rate: Option<f64>) -> Self {
-        Self { interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)), next: Instant::now() }
+    fn new(rate: f64, start: Instant) -> Self {
+        Self { interval: Duration::from_secs_f64(1.0 / rate), next: start }
     }
 
-    async fn wait(&mut self) {
-        let Some(interval) = self.interval else { return };
-        sleep_until(self.next).await;
-        let earliest = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or(self.next);
-        self.next = (self.next + interval).max(earliest);
+    /// When the post that is ready at `now` may go.
+    fn turn(&mut self, now: Instant) -> Instant {
+        let turn = self.next.max(now.checked_sub(Duration::from_secs(1)).unwrap_or(self.next));
+        self.next = turn + self.interval;
+        turn
     }
 }
 
@@ -120,13 +122,22 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn posts_are_spread_evenly() {
+    #[test]
+    fn posts_are_spread_evenly() {
         let start = Instant::now();
-        let mut pace = Pace::new(Some(4.0));
-        for _ in 0..9 {
-            pace.wait().await;
+        let mut pace = Pace::new(4.0, start);
+        for number in 0..9 {
+            assert_eq!(pace.turn(start), start + number * Duration::from_millis(250));
         }
-        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn after_a_pause_only_a_second_is_caught_up() {
+        let start = Instant::now();
+        let mut pace = Pace::new(4.0, start);
+        pace.turn(start);
+        let late = start + Duration::from_mins(1);
+        let at_once = (0..20).take_while(|_| pace.turn(late) <= late).count();
+        assert_eq!(at_once, 5, "a second's worth, and the one that is due");
     }
 }
