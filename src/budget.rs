@@ -10,6 +10,10 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use serde::Deserialize;
 
+/// Beyond these a limit is a slip of the keyboard: the channels are allocated by the first.
+const MOST_RECORDS: usize = 1_000_000;
+const MOST_BYTES: usize = 1 << 40;
+
 /// Limits of what is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +34,12 @@ impl Limits {
     pub fn validate(&self) -> Result<(), String> {
         if self.records == 0 {
             return Err("limits.in_flight_records is 0; set it to at least 1".into());
+        }
+        if self.records > MOST_RECORDS || self.bytes > MOST_BYTES {
+            return Err(format!(
+                "limits.in_flight_records ({}) may be at most {MOST_RECORDS} and limits.in_flight_bytes ({}) at most {MOST_BYTES}",
+                self.records, self.bytes
+            ));
         }
         if self.record_bytes < 1024 {
             return Err(format!("limits.record_bytes is {}; set it to at least 1024", self.record_bytes));

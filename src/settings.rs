@@ -87,6 +87,13 @@ impl Settings {
                 self.batch.max_posts, self.limits.records
             ));
         }
+        for (key, seconds) in
+            [("shutdown.grace_seconds", self.shutdown.grace_seconds), ("admin.stall_seconds", self.admin.stall_seconds)]
+        {
+            if seconds > 86_400 {
+                return Err(format!("{key} is {seconds}; set it to at most 86400, a day"));
+            }
+        }
         if self.admin.stall_seconds <= self.kafka.revoke_deadline_seconds {
             return Err(format!(
                 "admin.stall_seconds ({}) must be above kafka.revoke_deadline_seconds ({}): a rebalance would look like a stall",
@@ -145,6 +152,35 @@ mod tests {
             deadline.contains("revoke_deadline_seconds") && deadline.contains("max.poll.interval.ms"),
             "{deadline}"
         );
+    }
+
+    #[test]
+    fn numbers_that_no_machine_has_are_refused() {
+        for key in [
+            "LIMITS__IN_FLIGHT_RECORDS",
+            "LIMITS__IN_FLIGHT_BYTES",
+            "LIMITS__RECORD_BYTES",
+            "SHUTDOWN__GRACE_SECONDS",
+            "ADMIN__STALL_SECONDS",
+            "KAFKA__REVOKE_DEADLINE_SECONDS",
+            "KAFKA__COMMIT_INTERVAL_MS",
+            "BATCH__MAX_POSTS",
+            "BATCH__LINGER_MS",
+        ] {
+            let refused = refusal(&[(&format!("SENTISTREAM__{key}"), &u64::MAX.to_string())]);
+            let key = key.split("__").nth(1).unwrap_or_default().to_lowercase();
+            assert!(refused.contains(&key) || refused.contains("in_flight_bytes"), "{key}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_settings_changes_nothing() {
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let file = directory.path().join("settings.yaml");
+        for text in ["", "# nothing yet\n"] {
+            std::fs::write(&file, text).expect("written");
+            load_with(Some(&file), Some(config::Map::new())).expect("valid");
+        }
     }
 
     #[test]

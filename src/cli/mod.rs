@@ -5,6 +5,7 @@ pub mod feed;
 pub mod run;
 pub mod score;
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -83,11 +84,17 @@ pub fn main() -> ExitCode {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::SomeRefused) => ExitCode::from(3),
         Ok(Ended::GraceExpired) => ExitCode::from(4),
+        // Whoever read our output has had enough, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("error: {error:#}"));
             ExitCode::from(if error.is::<settings::Error>() { 2 } else { 1 })
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 impl Cli {

@@ -112,8 +112,9 @@ async fn print(mut outcomes: mpsc::Receiver<Outcome>, labelling: &Labelling) -> 
         let origin = &outcome.record.position.origin;
         match &outcome.verdict {
             Verdict::Scored(scored) => {
-                serde_json::to_writer(&mut stdout, &labelling.result(scored, origin, Timestamp::now()))?;
-                stdout.write_all(b"\n")?;
+                let mut line = serde_json::to_vec(&labelling.result(scored, origin, Timestamp::now()))?;
+                line.push(b'\n');
+                stdout.write_all(&line)?;
             }
             Verdict::Refused { refusal, .. } => {
                 let key = outcome.record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());

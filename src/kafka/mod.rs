@@ -92,12 +92,15 @@ impl Settings {
         if topics[0] == topics[1] || topics[0] == topics[2] || topics[1] == topics[2] {
             return Err("kafka.input_topic, kafka.output_topic and kafka.dead_letter_topic must be three topics".into());
         }
-        if self.commit_interval_ms == 0 {
-            return Err("kafka.commit_interval_ms is 0; set it to at least 1".into());
+        if !(1..=3_600_000).contains(&self.commit_interval_ms) {
+            return Err(format!(
+                "kafka.commit_interval_ms is {}; set it between 1 and 3600000",
+                self.commit_interval_ms
+            ));
         }
         self.validate_options()?;
         let deadline = self.revoke_deadline();
-        if deadline * 2 > self.max_poll_interval()? {
+        if deadline > self.max_poll_interval()? / 2 {
             return Err(format!(
                 "kafka.revoke_deadline_seconds is {}; set it to at most half of max.poll.interval.ms ({} s)",
                 deadline.as_secs(),

@@ -93,6 +93,20 @@ fn a_post_without_metadata_is_read_off_the_image_alone_or_what_is_seen_in_it() {
     assert!((relevance("image") + relevance("context") - 1.0).abs() < 1e-5, "{out}");
 }
 
+#[test]
+fn a_reader_that_has_had_enough_ends_it_quietly() {
+    use std::io::Read;
+    let mut score = sentistream(&["score", "tests/fixtures/photos"]);
+    let mut child =
+        score.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("starts");
+    // Closed before the first result.
+    drop(child.stdout.take());
+    let mut error = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut error).expect("read");
+    let status = child.wait().expect("ends");
+    assert!(status.success() && error.is_empty(), "{status}: {error}");
+}
+
 /// The demo needs no broker: it brings one.
 #[test]
 fn the_demo_ends_with_a_summary() {

@@ -13,6 +13,7 @@ mod command_line;
 mod end_to_end;
 mod hostile_input;
 mod overload;
+mod readme;
 mod rebalance;
 mod retention;
 mod same_numbers;

@@ -1,0 +1,100 @@
+//! What README and docs say is so: examples run, and the names they use exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use regex::Regex;
+
+use crate::support::kafka::Topics;
+use crate::support::process::{WorkerProcess, ended, sentistream};
+use crate::support::repository;
+
+fn text(path: &str) -> String {
+    fs::read_to_string(repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The first group of every match.
+fn all(pattern: &str, text: &str) -> BTreeSet<String> {
+    let pattern = Regex::new(pattern).expect("a pattern");
+    pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
+}
+
+#[test]
+fn the_examples_that_need_no_broker_run() {
+    let readme = text("README.md");
+    let block = readme.split("<!-- tested -->\n```sh\n").nth(1).and_then(|rest| rest.split("```").next());
+    let commands: Vec<&str> = block.expect("a tested block").lines().collect();
+    assert!(commands.len() >= 3);
+    for command in commands {
+        // What the shell would do with `> file` does not matter here.
+        let arguments: Vec<&str> = command.split(" > ").next().expect("a command").split(' ').collect();
+        assert_eq!(arguments[0], "sentistream");
+        let (code, _, error) = ended(&sentistream(&arguments[1..]).output().expect("runs"));
+        assert_eq!(code, 0, "{command}: {error}");
+    }
+}
+
+#[test]
+fn names_that_the_readme_uses_exist() {
+    let (readme, makefile) = (text("README.md"), text("Makefile"));
+    let settings: serde_json::Value = config::Config::builder()
+        .add_source(config::File::from_str(sentistream::settings::DEFAULTS, config::FileFormat::Yaml))
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .expect("the defaults");
+    for key in all(r"`((?:kafka|limits|decode|batch|model|admin|log|shutdown)\.[a-z_]+)`", &readme) {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        assert!(settings.pointer(&pointer).is_some(), "config/default.yaml has no {key}");
+    }
+    let metrics = text("src/metrics.rs");
+    for name in all(r"`sentistream_([a-z_]+)`", &readme) {
+        assert!(metrics.contains(&format!("\"{name}\"")), "src/metrics.rs has no {name}");
+    }
+    for target in all(r"`?make ([a-z-]+)[` ]", &readme).into_iter().filter(|target| target != "sure") {
+        assert!(makefile.contains(&format!("\n{target}:")), "the Makefile has no {target}");
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for (document, folder) in
+        [("README.md", ""), ("docs/messages.md", "docs/"), ("models/default/README.md", "models/default/")]
+    {
+        for link in all(r"\]\(([^)#]+)\)", &text(document)).into_iter().filter(|link| !link.starts_with("http")) {
+            assert!(repository(folder).join(&link).exists(), "{document} links to {link}");
+        }
+    }
+}
+
+#[test]
+fn the_reasons_are_told_and_no_others() {
+    let documented = text("docs/messages.md");
+    let table = documented.split("The codes are stable:").nth(1).expect("a table");
+    assert_eq!(all(r"\n\| `([a-z_0-9]+)` \|", table), all(r#"Self::\w+ => "([a-z_0-9]+)",\n"#, &reasons()));
+}
+
+fn reasons() -> String {
+    text("src/error.rs").split("The stage that refused").next().expect("the reasons").to_owned()
+}
+
+/// *Attach a feed*, with the test's own topics.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn a_feed_is_attached_as_the_readme_says() {
+    let topics = Topics::create("attach", 2).await;
+    let environment = topics.environment();
+    for encoding in ["binary", "json"] {
+        let mut feed = sentistream(&["feed", "tests/fixtures/photos", "--topic", &topics.name, "--encoding", encoding]);
+        let feed = feed.args(["--rate", "500"]).envs(environment.iter().map(|(key, value)| (key, value)));
+        let (code, _, said) = ended(&feed.output().expect("runs"));
+        assert!(code == 0 && said.contains("published 24 posts"), "{said}");
+    }
+    let worker = WorkerProcess::start(&environment);
+    topics.wait_for_outcomes(48).await;
+    let results = topics.read_all(&topics.output());
+    assert_eq!(results.len(), 48, "{}", worker.log());
+    let of_the_cat =
+        results.iter().filter(|read| read.key.as_deref() == Some("cat-fitting")).map(crate::support::kafka::Read::json);
+    let polarities: BTreeSet<String> = of_the_cat.map(|result| result["sentiment"]["polarity"].to_string()).collect();
+    assert_eq!(polarities.len(), 1, "either encoding gives the same numbers: {polarities:?}");
+}
