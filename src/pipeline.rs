@@ -73,9 +73,11 @@ pub fn spawn(sizes: &Sizes, decoder: &Arc<Decoder>, model: Model, metrics: &Arc<
     }
     tokio::spawn(batch::run(sizes.batch.clone(), prepared, batches_in, Arc::clone(metrics)));
     let model_metrics = Arc::clone(metrics);
-    thread::Builder::new()
-        .name("model".into())
-        .spawn(move || run_model(model, batches, &finished_in, failure_in, &model_metrics))?;
+    thread::Builder::new().name("model".into()).spawn(move || {
+        let mut model = model;
+        run_model(&mut model, batches, &finished_in, failure_in, &model_metrics);
+        model.retire();
+    })?;
     tokio::spawn(run_order(finished, outcomes_in, Arc::clone(metrics)));
     Ok(Pipeline { records, outcomes, failure })
 }
@@ -114,7 +116,7 @@ impl DecodeStage {
 }
 
 fn run_model(
-    mut model: Model,
+    model: &mut Model,
     mut batches: mpsc::Receiver<Vec<Prepared>>,
     finished: &mpsc::Sender<Outcome>,
     failure: oneshot::Sender<ModelError>,
@@ -122,7 +124,7 @@ fn run_model(
 ) {
     while let Some(batch) = batches.blocking_recv() {
         show_depth(metrics, "model", batches.len());
-        match model::score(&mut model, batch, metrics) {
+        match model::score(model, batch, metrics) {
             Ok(outcomes) => {
                 for outcome in outcomes {
                     if finished.blocking_send(outcome).is_err() {

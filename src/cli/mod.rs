@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::settings::{self, Settings};
-use crate::telemetry;
+use crate::{model, telemetry};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -80,7 +80,9 @@ impl Ended {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.dispatch() {
+    let ended = cli.dispatch();
+    model::rest();
+    match ended {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::SomeRefused) => ExitCode::from(3),
         Ok(Ended::GraceExpired) => ExitCode::from(4),

@@ -5,6 +5,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Common, Ended};
+use crate::model;
 use crate::settings::Settings;
 use crate::worker::Worker;
 
@@ -41,6 +42,7 @@ pub async fn run(settings: &Settings) -> Result<Ended> {
         stopper.stop();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::warn!("stopped at once: posts in flight will be read again");
+        model::rest();
         std::process::exit(130);
     });
     let drained = worker.drained().await?;

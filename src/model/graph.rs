@@ -15,7 +15,7 @@ use ort::value::{PrimitiveTensorElementType, TensorRef};
 use super::bundle::Bundle;
 use super::contract::{Contract, Port, Sizes};
 use super::error::ModelError;
-use super::{Provider, Settings, onnx};
+use super::{Provider, Settings, onnx, runtime};
 use crate::metrics::Metrics;
 
 /// Inputs by name, borrowed for the run.
@@ -52,6 +52,7 @@ impl Graph {
         refuse_by_contents(graph, &file)?;
         let mut builder =
             builder(contract, settings, environment).map_err(|fault| fault.of(graph, settings.provider))?;
+        let _at_work = runtime::at_work();
         let session = builder.commit_from_memory(&file).map_err(|source| ModelError::Open { graph, source })?;
         contract.check(&session, sizes)?;
         Ok(Self { contract, session, sizes: sizes.clone() })

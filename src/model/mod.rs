@@ -21,6 +21,7 @@ use ndarray::ArrayView1;
 
 pub use self::bundle::{Bundle, BundleError, Field, Image, InferredBy, Label, Precision, Tagger};
 pub use self::error::ModelError;
+pub use self::runtime::rest;
 pub use self::settings::{Provider, Settings};
 pub use self::worker::score;
 
@@ -94,6 +95,12 @@ impl Model {
         self.provider
     }
 
+    /// Closes the sessions, unless the process is ending.
+    pub fn retire(self) {
+        let _at_work = runtime::at_work();
+        drop(self);
+    }
+
     /// Names of the fields, in the bundle's order.
     pub fn fields(&self) -> &[Arc<str>] {
         &self.fields
@@ -108,6 +115,7 @@ impl Model {
             return Ok(Vec::new());
         }
         inputs.iter().try_for_each(|input| self.check_input(input))?;
+        let _at_work = runtime::at_work();
         let images = encode::images(&mut self.image_encoder, inputs, self.provider.images_per_run(), metrics)?;
         let mut fields = encode::texts(&mut self.text_encoder, inputs, metrics)?;
         let tags = match &mut self.tagger {

@@ -2,7 +2,7 @@
 //! [`candidates`] lists, and what cannot be found or loaded is an error that says where it was looked for.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -15,6 +15,20 @@ const VARIABLE: &str = "ORT_DYLIB_PATH";
 struct Loaded {
     path: PathBuf,
     environment: Environment,
+}
+
+/// Read while ONNX Runtime works; see [`rest`].
+static AT_WORK: RwLock<()> = RwLock::new(());
+
+/// Held around whatever calls into the library for more than a moment.
+pub(super) fn at_work() -> RwLockReadGuard<'static, ()> {
+    AT_WORK.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until no graph runs, and lets none run again. To be called before the process ends: an exit tears the library
+/// down, under the feet of whatever thread is in it.
+pub fn rest() {
+    std::mem::forget(AT_WORK.write());
 }
 
 // ONNX Runtime allows one environment in the life of a process, so it is never dropped. A load that failed may be tried again.
