@@ -41,6 +41,16 @@ pub enum Error {
     /// Neither an image, a list nor a folder.
     #[error("{0} is neither an image (.jpg .jpeg .png .webp .gif), a list of posts (.jsonl .csv) nor a folder")]
     Kind(PathBuf),
+    /// An image larger than any record may be; it was not read.
+    #[error("{path} has {bytes} bytes; limits.record_bytes is {most}")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        most: usize,
+    },
     /// A line of a list.
     #[error("{path}, line {line}: {why}")]
     Line {
@@ -62,6 +72,15 @@ pub enum Encoding {
     Json,
 }
 
+/// How posts are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// How a post with an image file is put into a record.
+    pub encoding: Encoding,
+    /// Bytes of the largest image that is read.
+    pub most_bytes: usize,
+}
+
 /// A post's record, without its place on a topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourcePost {
@@ -79,23 +98,23 @@ pub struct SourcePost {
 /// When `path` is nothing that holds posts, or cannot be read; afterwards each post may fail by itself.
 pub fn open(
     path: &Path,
-    encoding: Encoding,
+    reading: Reading,
 ) -> Result<Box<dyn Iterator<Item = Result<SourcePost, Error>> + Send>, Error> {
     if path.is_dir() {
         let listed = ["posts.jsonl", "posts.csv"].into_iter().map(|name| path.join(name)).find(|list| list.is_file());
         if let Some(list) = listed {
-            return open(&list, encoding);
+            return open(&list, reading);
         }
         let images = images_below(path)?;
-        return Ok(Box::new(images.into_iter().map(move |image| Draft::of_image(image).record(encoding))));
+        return Ok(Box::new(images.into_iter().map(move |image| Draft::of_image(image).record(reading))));
     }
     match ending(path).as_str() {
-        "jsonl" | "ndjson" => Ok(Box::new(json_lines(path, encoding)?)),
-        "csv" => Ok(Box::new(csv_rows(path, encoding)?)),
+        "jsonl" | "ndjson" => Ok(Box::new(json_lines(path, reading)?)),
+        "csv" => Ok(Box::new(csv_rows(path, reading)?)),
         _ if content_type(path).is_some() => {
             // Told now rather than as a failed post: the user named this file.
             fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-            Ok(Box::new(std::iter::once(Draft::of_image(path.to_owned()).record(encoding))))
+            Ok(Box::new(std::iter::once(Draft::of_image(path.to_owned()).record(reading))))
         }
         _ if !path.exists() => Err(Error::Read { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }),
         _ => Err(Error::Kind(path.to_owned())),
@@ -139,9 +158,14 @@ impl Draft {
         Self { image, post: Map::from_iter([("id".to_owned(), json!(id))]) }
     }
 
-    fn record(self, encoding: Encoding) -> Result<SourcePost, Error> {
-        let image = fs::read(&self.image).map_err(|source| Error::Read { path: self.image.clone(), source })?;
-        Ok(match encoding {
+    fn record(self, reading: Reading) -> Result<SourcePost, Error> {
+        let unreadable = |source| Error::Read { path: self.image.clone(), source };
+        let bytes = fs::metadata(&self.image).map_err(unreadable)?.len();
+        if bytes > reading.most_bytes as u64 {
+            return Err(Error::TooLarge { path: self.image, bytes, most: reading.most_bytes });
+        }
+        let image = fs::read(&self.image).map_err(unreadable)?;
+        Ok(match reading.encoding {
             Encoding::Binary => self.binary(image),
             Encoding::Json => self.json(&image),
         })
@@ -177,20 +201,20 @@ fn header(key: &str, value: &str) -> Header {
 
 fn json_lines(
     list: &Path,
-    encoding: Encoding,
+    reading: Reading,
 ) -> Result<impl Iterator<Item = Result<SourcePost, Error>> + Send + use<>, Error> {
     let list = list.to_owned();
     let file = fs::File::open(&list).map_err(|source| Error::Read { path: list.clone(), source })?;
     let lines = BufReader::new(file).lines().zip(1u64..);
     Ok(lines.filter_map(move |(line, number)| match line {
         Ok(line) if line.trim().is_empty() => None,
-        Ok(line) => Some(json_line(&list, &line, number, encoding)),
+        Ok(line) => Some(json_line(&list, &line, number, reading)),
         Err(source) => Some(Err(Error::Read { path: list.clone(), source })),
     }))
 }
 
 /// A line with an image of its own travels as it is, so that `score` and `feed` treat it like any producer's.
-fn json_line(list: &Path, line: &str, number: u64, encoding: Encoding) -> Result<SourcePost, Error> {
+fn json_line(list: &Path, line: &str, number: u64, reading: Reading) -> Result<SourcePost, Error> {
     let bad = |why: String| Error::Line { path: list.to_owned(), line: number, why };
     let post: Value = serde_json::from_str(line).map_err(|error| bad(format!("not JSON: {error}")))?;
     let Value::Object(mut post) = post else { return Err(bad("a post must be a JSON object".into())) };
@@ -204,7 +228,7 @@ fn json_line(list: &Path, line: &str, number: u64, encoding: Encoding) -> Result
     if content_type(&image).is_none() {
         return Err(bad(format!("image.path {path:?} must end in .jpg, .jpeg, .png, .webp or .gif")));
     }
-    Draft { image, post }.record(encoding)
+    Draft { image, post }.record(reading)
 }
 
 fn beside(list: &Path, path: &str) -> PathBuf {
@@ -213,7 +237,7 @@ fn beside(list: &Path, path: &str) -> PathBuf {
 
 fn csv_rows(
     list: &Path,
-    encoding: Encoding,
+    reading: Reading,
 ) -> Result<impl Iterator<Item = Result<SourcePost, Error>> + Send + use<>, Error> {
     let list = list.to_owned();
     let file = fs::File::open(&list).map_err(|source| Error::Read { path: list.clone(), source })?;
@@ -229,7 +253,7 @@ fn csv_rows(
         let row = row.map_err(|error| bad(error.position().map_or(0, csv::Position::line), error.to_string()))?;
         let line = row.position().map_or(0, csv::Position::line);
         let cells: Vec<(String, String)> = columns.iter().cloned().zip(row.iter().map(lossy)).collect();
-        csv_post(&list, &cells).map_err(|why| bad(line, why))?.record(encoding)
+        csv_post(&list, &cells).map_err(|why| bad(line, why))?.record(reading)
     }))
 }
 
@@ -293,8 +317,12 @@ mod tests {
         folder
     }
 
+    fn reading(encoding: Encoding) -> Reading {
+        Reading { encoding, most_bytes: 100 }
+    }
+
     fn read(path: &Path, encoding: Encoding) -> Vec<Result<SourcePost, String>> {
-        open(path, encoding).expect("opens").map(|post| post.map_err(|error| error.to_string())).collect()
+        open(path, reading(encoding)).expect("opens").map(|post| post.map_err(|error| error.to_string())).collect()
     }
 
     fn header_of<'a>(post: &'a SourcePost, key: &str) -> Option<&'a str> {
@@ -342,9 +370,17 @@ mod tests {
     }
 
     #[test]
+    fn an_image_beyond_any_record_is_not_read() {
+        let folder = folder(&[("a.jpg", &"a".repeat(101)), ("b.jpg", "B")]);
+        let posts = read(folder.path(), Encoding::Binary);
+        assert!(posts[0].as_ref().expect_err("too large").contains("limits.record_bytes"));
+        assert!(posts[1].is_ok());
+    }
+
+    #[test]
     fn what_holds_no_posts_is_refused_with_what_would() {
         let folder = folder(&[("notes.txt", "")]);
-        let refused = |path: &Path| open(path, Encoding::Binary).err().expect("refused").to_string();
+        let refused = |path: &Path| open(path, reading(Encoding::Binary)).err().expect("refused").to_string();
         assert!(refused(&folder.path().join("notes.txt")).contains(".jsonl"));
         assert!(refused(&folder.path().join("absent.jpg")).contains("absent.jpg"));
     }

@@ -13,10 +13,10 @@ use clap::Args;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Common, Ended};
+use super::{Common, Ended, printable};
 use crate::kafka::embedded::EmbeddedBroker;
 use crate::kafka::feed::{Feeder, Read, Reader, Sent};
-use crate::posts::{self, Encoding, SourcePost};
+use crate::posts::{self, Encoding, Reading, SourcePost};
 use crate::settings::Settings;
 use crate::worker::Worker;
 
@@ -41,7 +41,9 @@ const SAMPLES: &[(&str, &[u8])] = samples![
 ];
 
 /// What may be on the embedded broker unread: a partition keeps only its newest 5 MiB.
-const UNREAD_BYTES: usize = 3 << 20;
+const UNREAD_BYTES: usize = 9 << 19;
+/// The largest picture that the embedded broker takes.
+const PICTURE_BYTES: usize = 4 << 20;
 /// Posts on their way to the broker at once.
 const UNCONFIRMED: usize = 32;
 /// How long the same posts are fed over and over to measure a rate.
@@ -72,7 +74,8 @@ pub struct Arguments {
 /// A model that cannot be loaded, a folder without pictures, or a stream that stands still.
 pub async fn run(mut settings: Settings, arguments: &Arguments) -> Result<Ended> {
     let (folder, _samples) = folder(arguments.photos.as_deref())?;
-    let posts = posts::open(&folder, Encoding::Binary)?;
+    let reading = Reading { encoding: Encoding::Binary, most_bytes: PICTURE_BYTES };
+    let posts = posts::open(&folder, reading)?;
     let kafka = &mut settings.kafka;
     let topics = [kafka.input_topic.clone(), kafka.output_topic.clone(), kafka.dead_letter_topic.clone()];
     let topics = topics.each_ref().map(String::as_str);
@@ -88,13 +91,14 @@ pub async fn run(mut settings: Settings, arguments: &Arguments) -> Result<Ended>
         number: 0,
         fed: HashMap::new(),
         last_outcome: Instant::now(),
+        next: None,
         sent: VecDeque::new(),
         tally: Tally::default(),
     };
     say("feeding posts; the first results come once the group has formed, about 3 seconds from now\n");
     stream.show(posts).await?;
     say(&format!("\nmeasuring: the same posts over and over for {} s ...", MEASURED.as_secs()));
-    stream.measure(&folder).await?;
+    stream.measure(&folder, reading).await?;
     worker.stopper().stop();
     worker.drained().await?;
     say(&stream.tally.summary());
@@ -121,6 +125,8 @@ struct Stream {
     /// Bytes and caption of the posts whose result has not come, by id.
     fed: HashMap<String, (usize, String)>,
     last_outcome: Instant,
+    /// Read, and waiting for room.
+    next: Option<SourcePost>,
     sent: VecDeque<Sent>,
     tally: Tally,
 }
@@ -129,37 +135,31 @@ type Posts = Box<dyn Iterator<Item = Result<SourcePost, posts::Error>> + Send>;
 
 impl Stream {
     /// Feeds as much as the broker keeps, and prints what comes back, until everything came back.
-    async fn show(&mut self, posts: Posts) -> Result<()> {
-        let mut posts = posts.peekable();
-        while posts.peek().is_some() || !self.fed.is_empty() {
-            while self.has_room() {
-                let Some(post) = posts.next() else { break };
-                self.feed(post?).await?;
-            }
+    async fn show(&mut self, mut posts: Posts) -> Result<()> {
+        while self.fill(&mut posts).await? || !self.fed.is_empty() {
             if let Some((read, description)) = self.next_outcome()? {
                 self.tally.tell(&read, &description);
             }
         }
-        if self.tally.results + self.tally.refused == 0 {
-            bail!("found no pictures (.jpg .jpeg .png .webp .gif)");
+        if self.tally.results == 0 {
+            bail!("found no picture that can be scored (.jpg .jpeg .png .webp .gif)");
         }
         Ok(())
     }
 
     /// Feeds the folder's posts over and over, as fast as outcomes come back.
-    async fn measure(&mut self, folder: &Path) -> Result<()> {
+    async fn measure(&mut self, folder: &Path, reading: Reading) -> Result<()> {
         while !self.sent.is_empty() {
             self.confirm().await?;
         }
+        // Told already: the posts that cannot be read.
+        let again = || Ok::<Posts, posts::Error>(Box::new(posts::open(folder, reading)?.flatten().map(Ok)));
         let started = Instant::now();
-        let mut posts = posts::open(folder, Encoding::Binary)?;
+        let mut posts = again()?;
         let mut outcomes: u32 = 0;
         loop {
-            while started.elapsed() < MEASURED && self.has_room() {
-                match posts.next() {
-                    Some(post) => self.feed(post?).await?,
-                    None => posts = posts::open(folder, Encoding::Binary)?,
-                }
+            while started.elapsed() < MEASURED && !self.fill(&mut posts).await? {
+                posts = again()?;
             }
             if self.fed.is_empty() {
                 break;
@@ -170,8 +170,24 @@ impl Stream {
         Ok(())
     }
 
-    fn has_room(&self) -> bool {
-        self.fed.values().map(|(bytes, _)| bytes).sum::<usize>() < UNREAD_BYTES
+    /// Feeds as many posts as the broker has room for; false once there are no more.
+    async fn fill(&mut self, posts: &mut Posts) -> Result<bool> {
+        loop {
+            let post = match self.next.take().map(Ok).or_else(|| posts.next()) {
+                Some(Ok(post)) => post,
+                Some(Err(error)) => {
+                    self.tally.unreadable(&error);
+                    continue;
+                }
+                None => return Ok(false),
+            };
+            let unread: usize = self.fed.values().map(|(bytes, _)| bytes).sum();
+            if unread > 0 && unread + post.value.len() > UNREAD_BYTES {
+                self.next = Some(post);
+                return Ok(true);
+            }
+            self.feed(post).await?;
+        }
     }
 
     async fn feed(&mut self, post: SourcePost) -> Result<()> {
@@ -254,6 +270,11 @@ impl Tally {
         say(&format!("{:<9}       | {reason} | {description}", "refused"));
     }
 
+    fn unreadable(&mut self, error: &posts::Error) {
+        self.refused += 1;
+        say(&format!("{:<9}       | {error}", "refused"));
+    }
+
     fn summary(&self) -> String {
         let labels: Vec<_> = self.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
         let (results, refused, labels, rate) = (self.results, self.refused, labels.join(", "), self.rate);
@@ -263,5 +284,5 @@ impl Tally {
 
 /// A line to watch. Nobody watching is no reason to stop.
 fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{}", printable(line));
 }

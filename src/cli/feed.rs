@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Common, Ended, complain};
 use crate::kafka::client;
 use crate::kafka::feed::Feeder;
-use crate::posts::{self, Encoding};
+use crate::posts::{self, Encoding, Reading};
 use crate::settings::Settings;
 
 /// Posts on their way to the broker at once.
@@ -53,7 +53,8 @@ fn rate(text: &str) -> Result<f64, String> {
 /// # Errors
 /// A path that holds no posts, a broker or topic that cannot be used, a post the broker refuses.
 pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
-    let posts = posts::open(&arguments.path, arguments.encoding)?;
+    let reading = Reading { encoding: arguments.encoding, most_bytes: settings.limits.record_bytes };
+    let posts = posts::open(&arguments.path, reading)?;
     let topic = arguments.topic.as_ref().unwrap_or(&settings.kafka.input_topic);
     let feeder = tokio::task::block_in_place(|| Feeder::new(&settings.kafka, topic))?;
     let feeder = std::sync::Arc::new(feeder);

@@ -134,5 +134,10 @@ impl Command {
 /// A line for the person at the terminal, beside the results.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 fn complain(line: &str) {
-    eprintln!("{line}");
+    eprintln!("{}", printable(line));
+}
+
+/// Texts of posts are not to steer a terminal.
+fn printable(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }

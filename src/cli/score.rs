@@ -17,7 +17,7 @@ use crate::budget::Budget;
 use crate::message::{Assignment, Origin, Outcome, Position, Record, Verdict};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline};
-use crate::posts::{self, Encoding, SourcePost};
+use crate::posts::{self, Encoding, Reading, SourcePost};
 use crate::result::Labelling;
 use crate::scorer::Scorer;
 use crate::settings::Settings;
@@ -46,7 +46,8 @@ pub struct Arguments {
 /// A model that cannot be loaded, a path that holds no posts, or standard output closed.
 pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     // Before the model is loaded: a misspelt path should be told at once.
-    let sources = arguments.paths.iter().map(|path| Ok((path.clone(), posts::open(path, Encoding::Binary)?)));
+    let reading = Reading { encoding: Encoding::Binary, most_bytes: settings.limits.record_bytes };
+    let sources = arguments.paths.iter().map(|path| Ok((path.clone(), posts::open(path, reading)?)));
     let sources = sources.collect::<Result<Vec<_>, posts::Error>>()?;
     let metrics = Arc::new(Metrics::new());
     let scorer = tokio::task::block_in_place(|| Scorer::load(settings, &metrics))?;

@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 1_000_000_000;
 pub enum Error {
     /// librdkafka refused an option or could not make a client.
     #[error("cannot make a Kafka client: {0}; look at kafka.options, kafka.consumer and kafka.producer")]
-    Client(#[source] KafkaError),
+    Client(String),
     /// No broker answered.
     #[error("no answer from Kafka at {brokers} within {} s: {source}; is kafka.brokers right, and is the broker up?", CONNECT_TIMEOUT.as_secs())]
     NoAnswer {
@@ -54,6 +54,16 @@ pub enum Error {
         /// What librdkafka says.
         source: KafkaError,
     },
+}
+
+impl Error {
+    /// A client that cannot be made. The value of a refused option may be a password: it is not told.
+    pub(super) fn client(error: KafkaError) -> Self {
+        Self::Client(match error {
+            KafkaError::ClientConfig(_, problem, key, _) => format!("option {key}: {problem}"),
+            other => other.to_string(),
+        })
+    }
 }
 
 fn common(settings: &Settings) -> ClientConfig {
@@ -97,7 +107,7 @@ pub fn consumer<C: ConsumerContext + 'static>(
         .set("fetch.max.bytes", size(fetch))
         .set("receive.message.max.bytes", size(fetch + FRAMING_BYTES))
         .set("statistics.interval.ms", "2000");
-    config.create_with_context(context).map_err(Error::Client)
+    config.create_with_context(context).map_err(Error::client)
 }
 
 /// Settings of the producer of results and dead letters: idempotent, and retrying until delivered. Results are placed as

@@ -14,9 +14,9 @@ pub struct EmbeddedBroker {
 impl EmbeddedBroker {
     /// Starts a broker on a free port of the loopback interface with these topics, each of `partitions` partitions.
     pub fn start(topics: &[&str], partitions: i32) -> Result<Self, Error> {
-        let cluster = MockCluster::new(1).map_err(Error::Client)?;
+        let cluster = MockCluster::new(1).map_err(Error::client)?;
         for topic in topics {
-            cluster.create_topic(topic, partitions, 1).map_err(Error::Client)?;
+            cluster.create_topic(topic, partitions, 1).map_err(Error::client)?;
         }
         Ok(Self { cluster })
     }

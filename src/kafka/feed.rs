@@ -26,7 +26,7 @@ impl Feeder {
     /// Publishes to `topic` on the brokers of `settings`.
     pub fn new(settings: &Settings, topic: &str) -> Result<Self, Error> {
         let producer: FutureProducer<Logged> =
-            client::producer(settings).create_with_context(Logged).map_err(Error::Client)?;
+            client::producer(settings).create_with_context(Logged).map_err(Error::client)?;
         let metadata = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30));
         let metadata = metadata.map_err(|source| Error::NoAnswer { brokers: settings.brokers.clone(), source })?;
         if let Some(error) = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
@@ -91,14 +91,14 @@ impl Reader {
             .set("group.id", format!("{}-reader", settings.group))
             .set("enable.auto.commit", "false")
             .create()
-            .map_err(Error::Client)?;
+            .map_err(Error::client)?;
         let mut assignment = TopicPartitionList::new();
         for topic in topics {
             for partition in 0..partitions {
-                assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(Error::Client)?;
+                assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(Error::client)?;
             }
         }
-        consumer.assign(&assignment).map_err(Error::Client)?;
+        consumer.assign(&assignment).map_err(Error::client)?;
         Ok(Self { consumer })
     }
 

@@ -66,9 +66,9 @@ impl Publisher {
         health: Arc<Health>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let producer = client::producer(settings).create_with_context(Logged).map_err(Error::Client)?;
+        let producer = client::producer(settings).create_with_context(Logged).map_err(Error::client)?;
         let alone = client::producer(settings).set("batch.num.messages", "1").create_with_context(Logged);
-        let alone = alone.map_err(Error::Client)?;
+        let alone = alone.map_err(Error::client)?;
         let output_topic = settings.output_topic.as_str().into();
         let dead_letter_topic = settings.dead_letter_topic.as_str().into();
         let shared =
@@ -101,6 +101,11 @@ impl Publisher {
     /// Enqueues in order; only the wait for delivery is concurrent.
     async fn start(&self, outcome: Outcome, deliveries: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
+        if outcome.record.position.assignment.is_revoked() {
+            // Its next owner publishes it.
+            shared.metrics.outcomes.with_label_values(&["dropped", ""]).inc();
+            return Ok(());
+        }
         let started = Instant::now();
         let letter = shared.letter(&outcome);
         let delivery = shared.enqueue(&shared.producer, &letter, &outcome.record).await;

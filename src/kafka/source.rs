@@ -73,7 +73,7 @@ impl Source {
         let group = Group::new(wiring.settled.clone(), settings.revoke_deadline(), Arc::clone(&wiring.metrics));
         let consumer = client::consumer(settings, limits, group)?;
         client::check_topics(&consumer, settings)?;
-        consumer.subscribe(&[&settings.input_topic]).map_err(Error::Client)?;
+        consumer.subscribe(&[&settings.input_topic]).map_err(Error::client)?;
         Ok(Self {
             consumer,
             topic: settings.input_topic.as_str().into(),
