@@ -107,6 +107,18 @@ fn a_reader_that_has_had_enough_ends_it_quietly() {
     assert!(status.success() && error.is_empty(), "{status}: {error}");
 }
 
+#[test]
+fn with_nothing_known_and_nothing_seen_the_image_has_all_the_weight() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let grey = image::RgbImage::from_pixel(300, 300, image::Rgb([128; 3]));
+    grey.save(folder.path().join("grey.png")).expect("written");
+    let (code, out, error) = run(sentistream(&["score"]).arg(folder.path()));
+    assert_eq!(code, 0, "{error}");
+    let result: serde_json::Value = serde_json::from_str(&out).expect("one result");
+    let expected = serde_json::json!({"image": 1.0, "caption": 0.0, "tags": 0.0, "context": 0.0});
+    assert_eq!((&result["relevance"], &result["effects"]), (&expected, &serde_json::json!({})), "{out}");
+}
+
 /// The demo needs no broker: it brings one.
 #[test]
 fn the_demo_ends_with_a_summary() {
