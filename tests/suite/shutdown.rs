@@ -50,7 +50,7 @@ async fn a_killed_worker_loses_nothing() {
     let mut environment = topics.environment();
     // The broker should notice the death soon.
     let settings = tempfile::NamedTempFile::new().expect("temporary file");
-    std::fs::write(&settings, "kafka:\n  consumer:\n    session.timeout.ms: 3000\n    heartbeat.interval.ms: 500\n")
+    std::fs::write(&settings, "kafka:\n  consumer:\n    session.timeout.ms: 6000\n    heartbeat.interval.ms: 500\n")
         .expect("written");
     environment.push(("SENTISTREAM_TEST_CONFIG".into(), settings.path().to_string_lossy().into_owned()));
     let mut worker = WorkerProcess::start(&environment);
