@@ -34,14 +34,18 @@ fn the_examples_that_need_no_broker_run() {
     }
 }
 
-#[test]
-fn names_that_the_readme_uses_exist() {
-    let (readme, makefile) = (text("README.md"), text("Makefile"));
-    let settings: serde_json::Value = config::Config::builder()
+fn defaults() -> serde_json::Value {
+    config::Config::builder()
         .add_source(config::File::from_str(sentistream::settings::DEFAULTS, config::FileFormat::Yaml))
         .build()
         .and_then(config::Config::try_deserialize)
-        .expect("the defaults");
+        .expect("the defaults")
+}
+
+#[test]
+fn names_that_the_readme_uses_exist() {
+    let (readme, makefile) = (text("README.md"), text("Makefile"));
+    let settings = defaults();
     for key in all(r"`((?:kafka|limits|decode|batch|model|admin|log|shutdown)\.[a-z_]+)`", &readme) {
         let pointer = format!("/{}", key.replace('.', "/"));
         assert!(settings.pointer(&pointer).is_some(), "config/default.yaml has no {key}");
@@ -57,12 +61,29 @@ fn names_that_the_readme_uses_exist() {
 
 #[test]
 fn links_lead_somewhere() {
-    for (document, folder) in
-        [("README.md", ""), ("docs/messages.md", "docs/"), ("models/default/README.md", "models/default/")]
-    {
+    let documents = [
+        ("README.md", ""),
+        ("CHANGELOG.md", ""),
+        ("CONTRIBUTING.md", ""),
+        ("docs/bundle.md", "docs/"),
+        ("docs/messages.md", "docs/"),
+        ("models/default/README.md", "models/default/"),
+    ];
+    for (document, folder) in documents {
         for link in all(r"\]\(([^)#]+)\)", &text(document)).into_iter().filter(|link| !link.starts_with("http")) {
             assert!(repository(folder).join(&link).exists(), "{document} links to {link}");
         }
+    }
+}
+
+#[test]
+fn the_limits_told_are_the_defaults() {
+    let (documented, settings) = (text("docs/messages.md"), defaults());
+    let row = Regex::new(r"\n\| `(limits|decode)\.([a-z_]+)` \| (\d+) \|").expect("a pattern");
+    let rows: Vec<_> = row.captures_iter(&documented).map(|row| row.extract::<3>().1).collect();
+    assert!(rows.len() >= 8, "{rows:?}");
+    for [section, key, told] in rows {
+        assert_eq!(settings[section][key].to_string(), told, "{section}.{key}");
     }
 }
 
@@ -77,15 +98,24 @@ fn reasons() -> String {
     text("src/error.rs").split("The stage that refused").next().expect("the reasons").to_owned()
 }
 
-/// *Attach a feed*, with the test's own topics.
+/// *Attach a feed*: its command, with photographs that are there and the test's own topics.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make test"]
 async fn a_feed_is_attached_as_the_readme_says() {
     let topics = Topics::create("attach", 2).await;
     let environment = topics.environment();
+    let told = text("README.md");
+    let command = told.lines().map(str::trim).find(|line| line.starts_with("sentistream feed ")).expect("a command");
+    let arguments = command.split(' ').skip(1).map(|argument| match argument {
+        "photos/" => "tests/fixtures/photos",
+        "posts" => &topics.name,
+        other => other,
+    });
+    let arguments: Vec<&str> = arguments.collect();
+    assert!(arguments.contains(&"tests/fixtures/photos") && arguments.contains(&topics.name.as_str()), "{command}");
     for encoding in ["binary", "json"] {
-        let mut feed = sentistream(&["feed", "tests/fixtures/photos", "--topic", &topics.name, "--encoding", encoding]);
-        let feed = feed.args(["--rate", "500"]).envs(environment.iter().map(|(key, value)| (key, value)));
+        let mut feed = sentistream(&arguments);
+        let feed = feed.args(["--encoding", encoding]).envs(environment.iter().map(|(key, value)| (key, value)));
         let (code, _, said) = ended(&feed.output().expect("runs"));
         assert!(code == 0 && said.contains("published 24 posts"), "{said}");
     }
