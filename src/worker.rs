@@ -21,6 +21,9 @@ use crate::settings::Settings;
 /// What the publisher may take on top of the grace period to see its last deliveries through.
 const LAST_DELIVERIES: Duration = Duration::from_secs(5);
 
+/// What leaving the group may take when the worker cannot go on.
+const LEAVING: Duration = Duration::from_secs(5);
+
 /// A worker that has joined (or is joining) its group.
 pub struct Worker {
     /// Everything it counts.
@@ -116,14 +119,20 @@ impl Worker {
     /// What made it stop by itself: the model, the publisher or the source cannot go on. Nothing beyond the acknowledged
     /// outcomes is committed then.
     pub async fn drained(mut self) -> Result<Drained> {
-        let mut publisher_ended = false;
+        let (mut publisher_ended, mut source_over) = (false, false);
         let ended = tokio::select! {
-            drained = &mut self.source => source_ended(drained),
+            drained = &mut self.source => {
+                source_over = true;
+                source_ended(drained)
+            }
             Ok(error) = &mut self.failure => Err(anyhow!(error).context("the model cannot go on")),
             published = &mut self.publisher => {
                 publisher_ended = true;
                 match published_or_panicked(published) {
-                    Ok(()) if self.stop.load(Ordering::Relaxed) => source_ended((&mut self.source).await),
+                    Ok(()) if self.stop.load(Ordering::Relaxed) => {
+                        source_over = true;
+                        source_ended((&mut self.source).await)
+                    }
                     Ok(()) => Err(anyhow!("the pipeline ended by itself")),
                     Err(error) => Err(error),
                 }
@@ -132,6 +141,10 @@ impl Worker {
         self.health.set_ready(false);
         if ended.is_err() {
             self.stopper().stop();
+            if !source_over {
+                // So that it leaves the group, rather than be missed there until its session times out.
+                let _ = tokio::time::timeout(LEAVING, &mut self.source).await;
+            }
         } else if !publisher_ended {
             let published = tokio::time::timeout(LAST_DELIVERIES, &mut self.publisher).await;
             if let Ok(published) = published {

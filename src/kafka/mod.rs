@@ -33,7 +33,7 @@ const PROTECTED: &[(&str, &str)] = &[
     ("max.partition.fetch.bytes", "it is derived from limits.record_bytes"),
     ("fetch.message.max.bytes", "it is derived from limits.record_bytes"),
     ("message.max.bytes", "it is derived from limits.record_bytes"),
-    ("receive.message.max.bytes", "it is derived from limits.in_flight_bytes"),
+    ("receive.message.max.bytes", "a record that the broker took must come through"),
     ("statistics.interval.ms", "the lag is read off the statistics"),
     ("acks", "the producer is idempotent"),
     ("request.required.acks", "the producer is idempotent"),

@@ -40,8 +40,8 @@ struct Letter {
 /// Shared by the deliveries under way.
 struct Publishing {
     producer: FutureProducer<Logged>,
-    /// Sends every message by itself. A broker refuses a batch for its size as a whole, so one that was refused is sent
-    /// again alone before it is called too large.
+    /// Sends every message by itself. A broker refuses a batch as a whole, so a message that was refused is sent again
+    /// alone before the fault is called its own.
     alone: FutureProducer<Logged>,
     output_topic: Arc<str>,
     dead_letter_topic: Arc<str>,
@@ -131,10 +131,10 @@ impl Publishing {
             match delivered(delivery).await {
                 Ok(()) => break,
                 Err(error)
-                    if error.rdkafka_error_code().is_some_and(is_too_large) && !(alone && letter.is_last_resort()) =>
+                    if error.rdkafka_error_code().is_some_and(is_refusal) && !(alone && letter.is_last_resort()) =>
                 {
                     if alone {
-                        letter = self.smaller(&letter, &outcome, &error);
+                        letter = self.reduced(&letter, &outcome, &error);
                     }
                     alone = true;
                     delivery = self.enqueue(&self.alone, &letter, &outcome.record).await;
@@ -220,10 +220,15 @@ impl Publishing {
         }
     }
 
-    /// What the broker refused for its size, smaller: a result becomes a dead letter, a dead letter loses its value.
-    fn smaller(&self, letter: &Letter, outcome: &Outcome, error: &KafkaError) -> Letter {
+    /// What the broker refused, in another form: a result becomes a dead letter, a dead letter loses its value.
+    fn reduced(&self, letter: &Letter, outcome: &Outcome, error: &KafkaError) -> Letter {
         if letter.kind != "dead_letter" {
-            let refusal = Refusal::new(Reason::ResultTooLarge, format!("the broker refused the result: {error}"));
+            let refusal = if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidRecord) {
+                let why = "the output topic refused the result; a compacted topic takes no record without a key";
+                Refusal::new(Reason::BadField, format!("{why}: {error}"))
+            } else {
+                Refusal::new(Reason::ResultTooLarge, format!("the broker refused the result: {error}"))
+            };
             return self.dead_letter(&outcome.record, &refusal, Stage::Publish);
         }
         let digest = Sha256::digest(letter.value.as_deref().unwrap_or_default());
@@ -247,8 +252,10 @@ impl Letter {
     }
 }
 
-const fn is_too_large(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize)
+/// The broker will never take this message as it is.
+const fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{InvalidMessageSize, InvalidRecord, MessageSizeTooLarge};
+    matches!(code, MessageSizeTooLarge | InvalidMessageSize | InvalidRecord)
 }
 
 async fn delivered(delivery: Result<DeliveryFuture, KafkaError>) -> Result<(), KafkaError> {

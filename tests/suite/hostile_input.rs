@@ -80,13 +80,31 @@ async fn every_bad_input_has_its_reason_and_the_stream_goes_on() {
     );
 }
 
+/// A topic may permit records beyond every limit of ours: they come through, are refused, and what is behind them is read.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn a_record_larger_than_any_fetch_does_not_stall_its_partition() {
+    let topics = Topics::create_with("beyond", 1, &[("max.message.bytes", "40000000")]).await;
+    let (_, image, metadata) = samples().remove(0);
+    let good = |id: &str| TestPost::binary(id, "image/jpeg", &image, &metadata);
+    let workers = joined(&topics, 1).await;
+    topics.feed(&[good("before"), TestPost::raw("beyond", &vec![b' '; 20_000_000]), good("behind")]);
+    topics.wait_for_outcomes(3).await;
+    stop(workers).await;
+    let dead = topics.read_all(&topics.dead_letters());
+    assert_eq!(dead.iter().map(|read| read.header("dlq.reason")).collect::<Vec<_>>(), ["too_large"]);
+    // Compressed it is small enough for the dead-letter topic, whole.
+    assert_eq!(dead[0].value.as_ref().map(Vec::len), Some(20_000_000));
+    assert_eq!(topics.count(&topics.output()), 2);
+}
+
 /// What the broker refuses for its size still leaves: a result as a dead letter, a dead letter without its value.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make test"]
 async fn what_the_broker_finds_too_large_leaves_smaller() {
     let topics = Topics::create("too-large", 1).await;
-    topics.limit_message_bytes(&topics.output(), 400).await;
-    topics.limit_message_bytes(&topics.dead_letters(), 5_000).await;
+    topics.alter(&topics.output(), "max.message.bytes", "400").await;
+    topics.alter(&topics.dead_letters(), "max.message.bytes", "5000").await;
     let (_, image, metadata) = samples().remove(0);
     let fed = [TestPost::binary("large", "image/jpeg", &image, &metadata), TestPost::tombstone("gone")];
     let workers = joined(&topics, 1).await;
@@ -105,4 +123,23 @@ async fn what_the_broker_finds_too_large_leaves_smaller() {
     assert_eq!((dead[0].value.as_ref(), dead[0].header("dlq.truncated")), (None, "true".into()));
     assert_eq!(dead[0].header("dlq.sha256").len(), 64);
     assert_eq!(topics.committed(), 2);
+}
+
+/// A compacted topic takes no record without a key; such a post is refused, and its neighbours are not.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn a_post_without_a_key_is_no_end_for_a_compacted_output() {
+    let topics = Topics::create("keyless", 1).await;
+    topics.alter(&topics.output(), "cleanup.policy", "compact").await;
+    let (_, image, metadata) = samples().remove(0);
+    let good = |id: &str| TestPost::binary(id, "image/jpeg", &image, &metadata);
+    let workers = joined(&topics, 1).await;
+    topics.feed(&[good("before"), TestPost { key: None, ..good("keyless") }, good("behind")]);
+    topics.wait_for_outcomes(3).await;
+    stop(workers).await;
+    let dead = topics.read_all(&topics.dead_letters());
+    assert_eq!(dead.len(), 1);
+    assert_eq!((dead[0].header("dlq.reason"), dead[0].value.as_ref()), ("bad_field".into(), Some(&image)));
+    assert!(dead[0].header("dlq.detail").contains("key"), "{}", dead[0].header("dlq.detail"));
+    assert_eq!(topics.committed(), 3);
 }

@@ -82,10 +82,9 @@ impl Topics {
         self.config().create().expect("admin client")
     }
 
-    /// Lets a topic take only messages up to a size.
-    pub async fn limit_message_bytes(&self, topic: &str, bytes: u32) {
-        let bytes = bytes.to_string();
-        let resource = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
+    /// Changes a setting of a topic.
+    pub async fn alter(&self, topic: &str, key: &str, value: &str) {
+        let resource = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
         let altered = self.admin().alter_configs([&resource], &AdminOptions::new()).await.expect("broker answers");
         for topic in altered {
             topic.expect("altered");
@@ -126,7 +125,10 @@ impl Topics {
 
     /// Publishes posts and waits for the broker to have them all.
     pub fn feed<'p>(&self, posts: impl IntoIterator<Item = &'p TestPost>) {
-        let producer: ThreadedProducer<DefaultProducerContext> = self.config().create().expect("producer");
+        let mut config = self.config();
+        // The broker decides what is too large.
+        config.set("message.max.bytes", "100000000");
+        let producer: ThreadedProducer<DefaultProducerContext> = config.create().expect("producer");
         for post in posts {
             send(&producer, &self.name, post);
         }
