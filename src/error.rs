@@ -25,14 +25,20 @@ pub enum Reason {
     NoImage,
     /// `image.data` is not base64.
     BadBase64,
-    /// The image is given by URL and fetching is off.
+    /// The image is given by URL, and fetching is off or that URL is not allowed.
     FetchRefused,
+    /// The image's URL is allowed, but gave no image: not found, too slow, or failing for too long.
+    FetchFailed,
     /// Not one of the image formats that are read.
     UnsupportedFormat,
     /// The image is truncated or broken.
     CorruptImage,
     /// The image's header promises more pixels than the limit.
     TooManyPixels,
+    /// An animation of more frames than the limit.
+    TooManyFrames,
+    /// Decoding took longer than the limit.
+    DecodeTimeout,
     /// The codec panicked; contained to this record.
     CodecPanicked,
     /// The model failed on this record alone, and works otherwise.
@@ -57,9 +63,12 @@ impl Reason {
             Self::NoImage => "no_image",
             Self::BadBase64 => "bad_base64",
             Self::FetchRefused => "fetch_refused",
+            Self::FetchFailed => "fetch_failed",
             Self::UnsupportedFormat => "unsupported_format",
             Self::CorruptImage => "corrupt_image",
             Self::TooManyPixels => "too_many_pixels",
+            Self::TooManyFrames => "too_many_frames",
+            Self::DecodeTimeout => "decode_timeout",
             Self::CodecPanicked => "codec_panicked",
             Self::InferenceFailed => "inference_failed",
             Self::ResultTooLarge => "result_too_large",
