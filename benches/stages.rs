@@ -44,6 +44,7 @@ fn record(image: &[u8], budget: &std::sync::Arc<Budget>) -> Record {
     let metadata = r#"{"caption": "What a wonderful day at the lake with friends #travel", "scene": "temple"}"#;
     Record {
         position: Position {
+            place: Origin { topic: "posts".into(), partition: 0, offset: 0 },
             origin: Origin { topic: "posts".into(), partition: 0, offset: 0 },
             assignment: Assignment::new(1),
             sequence: 0,

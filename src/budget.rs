@@ -131,6 +131,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Records in flight now, this one among them.
+    #[must_use]
+    pub fn records_in_flight(&self) -> usize {
+        self.budget.records()
+    }
+
     /// Bytes of the record.
     #[must_use]
     pub const fn bytes(&self) -> usize {

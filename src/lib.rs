@@ -38,6 +38,7 @@ pub mod order;
 pub mod pipeline;
 pub mod posts;
 pub mod result;
+pub mod retry;
 pub mod scorer;
 pub mod settings;
 pub mod telemetry;

@@ -12,6 +12,9 @@ use jiff::Timestamp;
 use crate::budget::Permit;
 use crate::error::{Refusal, Stage};
 
+/// The longest name Kafka gives a topic.
+const MOST_TOPIC_CHARS: usize = 249;
+
 /// Where a record stands: its topic, partition and offset. Displayed as `topic/partition/offset`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -21,6 +24,21 @@ pub struct Origin {
     pub partition: i32,
     /// The record's own offset, not the next one.
     pub offset: i64,
+}
+
+impl Origin {
+    /// Reads what [`fmt::Display`] writes; `None` where that is no place a topic has.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '/');
+        let topic = parts.next().filter(|topic| (1..=MOST_TOPIC_CHARS).contains(&topic.len()))?;
+        if !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+            return None;
+        }
+        let partition = parts.next()?.parse().ok().filter(|partition| *partition >= 0)?;
+        let offset = parts.next()?.parse().ok().filter(|offset| *offset >= 0)?;
+        Some(Self { topic: topic.into(), partition, offset })
+    }
 }
 
 impl fmt::Display for Origin {
@@ -60,7 +78,9 @@ impl Assignment {
 /// A record's place in the flow: what the offset ledger needs to settle it, and the permit it holds while in flight.
 #[derive(Debug)]
 pub struct Position {
-    /// Where it came from.
+    /// Where it stands: what is settled and committed.
+    pub place: Origin,
+    /// What its outcome calls its origin: its place, or where a replayed dead letter stood the first time.
     pub origin: Origin,
     /// The assignment it was pulled under.
     pub assignment: Arc<Assignment>,
@@ -100,8 +120,27 @@ impl Record {
     /// The value of the first header of this name.
     #[must_use]
     pub fn header(&self, key: &str) -> Option<&Bytes> {
-        self.headers.iter().find(|header| header.key == key).and_then(|header| header.value.as_ref())
+        header(&self.headers, key)
     }
+
+    /// How often the record ended as a dead letter before, if it was replayed from there.
+    #[must_use]
+    pub fn attempts_before(&self) -> u32 {
+        let header = self.header("dlq.attempts").and_then(|value| str::from_utf8(value).ok());
+        header.and_then(|attempts| attempts.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The value of the first header of this name.
+#[must_use]
+pub fn header<'h>(headers: &'h [Header], key: &str) -> Option<&'h Bytes> {
+    headers.iter().find(|header| header.key == key).and_then(|header| header.value.as_ref())
+}
+
+/// Where a replayed dead letter stood the first time (`dlq.origin`); `None` of any other record.
+#[must_use]
+pub fn replayed_origin(headers: &[Header]) -> Option<Origin> {
+    Origin::parse(str::from_utf8(header(headers, "dlq.origin")?).ok()?)
 }
 
 /// An object seen in an image, as the feed tells it.
@@ -253,5 +292,38 @@ impl Outcome {
     #[must_use]
     pub fn refused(record: Record, stage: Stage, refusal: Refusal) -> Self {
         Self { record, verdict: Verdict::Refused { refusal, stage } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_origin_is_read_as_it_is_written(topic in "[a-zA-Z0-9._-]{1,249}", partition in 0i32.., offset in 0i64..) {
+            let origin = Origin { topic: topic.as_str().into(), partition, offset };
+            prop_assert_eq!(Origin::parse(&origin.to_string()), Some(origin));
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_none() {
+        for text in [
+            "",
+            "posts",
+            "posts/1",
+            "posts/1/",
+            "posts/-1/2",
+            "posts/1/-2",
+            "posts/1/2/3",
+            "/1/2",
+            "a b/1/2",
+            "p/1/9223372036854775808",
+        ] {
+            assert_eq!(Origin::parse(text), None, "{text}");
+        }
+        assert_eq!(Origin::parse(&format!("{}/0/0", "t".repeat(250))), None);
     }
 }

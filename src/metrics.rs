@@ -47,6 +47,8 @@ pub struct Metrics {
     pub pauses: IntCounter,
     /// Records that retention removed before this group read them.
     pub records_lost_to_retention: IntCounter,
+    /// Transactions by `outcome` (`committed`, `aborted`, `fenced`).
+    pub transactions: IntCounterVec,
     /// Offset commits by `outcome` (`ok`, `failed`).
     pub commits: IntCounterVec,
     /// Panics contained to one record.
@@ -83,6 +85,7 @@ impl Metrics {
             records_lost_to_retention: make
                 .counter("records_lost_to_retention_total", "Records that retention removed before they were read."),
             commits: make.counters("commits_total", "Offset commits.", &["outcome"]),
+            transactions: make.counters("transactions_total", "Transactions of exactly-once delivery.", &["outcome"]),
             panics: make.counter("panics_total", "Panics contained to one record."),
             model_info: make.gauges("model_info", "What runs.", &["provider", "bundle", "version", "digest"]),
             registry: make.registry,

@@ -18,6 +18,14 @@ pub struct Partition {
     pub number: i32,
 }
 
+impl Partition {
+    /// The partition that a record stands in.
+    #[must_use]
+    pub fn of(place: &Origin) -> Self {
+        Self { topic: Arc::clone(&place.topic), number: place.partition }
+    }
+}
+
 /// The offset of the record to read next: what Kafka commits. Not the offset of a record that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NextOffset(pub i64);
@@ -108,6 +116,11 @@ impl Ledger {
         self.spans.values().map(|span| span.records.iter().filter(|(_, settled)| !settled).count()).sum()
     }
 
+    /// Records of the partition with the most between its last settled run and its newest record delivered.
+    pub fn widest_span(&self) -> usize {
+        self.spans.values().map(|span| span.records.len()).max().unwrap_or(0)
+    }
+
     /// The position behind the last settled run of a partition, where any record was settled.
     pub fn position(&self, partition: &Partition) -> Option<NextOffset> {
         self.spans.get(partition)?.settled
@@ -132,9 +145,8 @@ pub struct Settled {
 
 impl Settled {
     /// Of a record's place.
-    pub fn of(origin: &Origin, assignment: &Assignment, sequence: u64) -> Self {
-        let partition = Partition { topic: Arc::clone(&origin.topic), number: origin.partition };
-        Self { partition, generation: assignment.generation, sequence }
+    pub fn of(place: &Origin, assignment: &Assignment, sequence: u64) -> Self {
+        Self { partition: Partition::of(place), generation: assignment.generation, sequence }
     }
 }
 

@@ -143,6 +143,7 @@ pub fn dead_letter_headers(
     refusal: &crate::error::Refusal,
     stage: crate::error::Stage,
     origin: &Origin,
+    attempts: u32,
     at: Timestamp,
 ) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
@@ -151,7 +152,7 @@ pub fn dead_letter_headers(
         ("dlq.stage", stage.as_str().to_owned()),
         ("dlq.origin", origin.to_string()),
         ("dlq.at", at.to_string()),
-        ("dlq.attempts", "1".to_owned()),
+        ("dlq.attempts", attempts.to_string()),
     ])
 }
 

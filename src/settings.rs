@@ -194,6 +194,53 @@ mod tests {
         }
     }
 
+    /// Settings whose section `kafka` holds these lines.
+    fn with_kafka(lines: &str) -> Result<Settings, Error> {
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let file = directory.path().join("settings.yaml");
+        std::fs::write(&file, format!("kafka:\n{lines}\n")).expect("written");
+        load_with(Some(&file), Some(config::Map::new()))
+    }
+
+    #[test]
+    fn combinations_that_librdkafka_refuses_are_refused_first_with_the_reason() {
+        for (lines, reason) in [
+            ("  group_protocol: consumer\n  consumer: {session.timeout.ms: 6000}", "group.consumer.session.timeout.ms"),
+            (
+                "  group_protocol: consumer\n  options: {heartbeat.interval.ms: 100}",
+                "heartbeat.interval.ms cannot be set",
+            ),
+            ("  group_protocol: consumer\n  consumer: {partition.assignment.strategy: range}", "group.remote.assignor"),
+            ("  consumer: {partition.assignment.strategy: \"range,cooperative-sticky\"}", "cannot be mixed"),
+            (
+                "  consumer: {max.poll.interval.ms: 30000}\n  revoke_deadline_seconds: 10",
+                "below session.timeout.ms (45000)",
+            ),
+            (
+                "  delivery: exactly_once\n  consumer: {isolation.level: read_uncommitted}",
+                "isolation.level must be read_committed",
+            ),
+            (
+                "  delivery: exactly_once\n  producer: {socket.timeout.ms: 60000}",
+                "socket.timeout.ms is above transaction.timeout.ms",
+            ),
+            ("  delivery: exactly_once\n  producer: {transaction.timeout.ms: 10}", "between 1000 and 900000"),
+            ("  instance: a/b", "kafka.instance is"),
+            ("  uncommitted_records: 0", "kafka.uncommitted_records is 0"),
+            ("  delivery: at_most_once", "at_most_once"),
+        ] {
+            let refused = with_kafka(lines).expect_err(lines).to_string();
+            assert!(refused.contains(reason), "{lines}: {refused}");
+        }
+        for lines in [
+            "  group_protocol: consumer\n  consumer: {max.poll.interval.ms: 70000}",
+            "  delivery: exactly_once\n  instance: worker-0\n  producer: {transaction.timeout.ms: 30000}",
+            "  consumer: {partition.assignment.strategy: \"range,roundrobin\"}",
+        ] {
+            with_kafka(lines).expect(lines);
+        }
+    }
+
     #[test]
     fn other_librdkafka_options_pass_through() {
         let directory = tempfile::tempdir().expect("temporary folder");

@@ -6,13 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::admin::{self, Shown};
 use crate::budget::Budget;
 use crate::health::Health;
+use crate::kafka::group::Membership;
+use crate::kafka::letter::Letters;
 use crate::kafka::publish::Publisher;
+use crate::kafka::settle::Settler;
 use crate::kafka::source::{Drained, Source, Wiring};
+use crate::kafka::transaction::Transactions;
+use crate::kafka::{self, Delivery, client};
+use crate::message::Outcome;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline};
 use crate::scorer::Scorer;
@@ -33,7 +40,7 @@ pub struct Worker {
     stop: Arc<AtomicBool>,
     health: Arc<Health>,
     source: oneshot::Receiver<Result<Drained>>,
-    publisher: tokio::task::JoinHandle<Result<(), crate::kafka::client::Error>>,
+    publisher: JoinHandle<Result<(), client::Error>>,
     failure: oneshot::Receiver<crate::model::ModelError>,
     grace: Duration,
 }
@@ -58,7 +65,7 @@ impl Worker {
         let metrics = Arc::new(Metrics::new());
         let scorer = {
             let (settings, metrics) = (settings.clone(), Arc::clone(&metrics));
-            tokio::task::spawn_blocking(move || Scorer::load(&settings, &metrics)).await??
+            spawn_blocking(move || Scorer::load(&settings, &metrics)).await??
         };
         let health = Arc::new(Health::new(Duration::from_secs(settings.admin.stall_seconds), scorer.identity.clone()));
         let shown = Shown { health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
@@ -77,9 +84,8 @@ impl Worker {
         admin: Option<SocketAddr>,
     ) -> Result<Self> {
         let (settled_in, settled) = crossbeam_channel::unbounded();
-        let labelling = scorer.labelling.clone();
-        let publisher =
-            Publisher::new(&settings.kafka, labelling, settled_in, Arc::clone(&health), Arc::clone(&metrics))?;
+        let letters = Letters::new(&settings.kafka, scorer.labelling.clone());
+        let settler = Settler { settled: settled_in, health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
         let Pipeline { records, outcomes, failure } =
             pipeline::spawn(&scorer.sizes, &scorer.decoder, scorer.model, &metrics)
                 .context("cannot start the stages")?;
@@ -94,7 +100,8 @@ impl Worker {
             metrics: Arc::clone(&metrics),
         };
         let (kafka, limits) = (settings.kafka.clone(), settings.limits);
-        let source = tokio::task::spawn_blocking(move || Source::connect(&kafka, limits, wiring)).await??;
+        let source = spawn_blocking(move || Source::connect(&kafka, limits, wiring)).await??;
+        let publisher = publish(&settings.kafka, letters, settler, source.membership(), outcomes).await?;
         let (drained_in, source_ended) = oneshot::channel();
         std::thread::Builder::new().name("poll".into()).spawn(move || {
             // Nobody listens only when the worker was dropped.
@@ -102,7 +109,6 @@ impl Worker {
         })?;
         health.set_ready(true);
         tracing::info!(group = settings.kafka.group, topic = settings.kafka.input_topic, "joining the group");
-        let publisher = tokio::spawn(publisher.run(outcomes));
         let grace = Duration::from_secs(settings.shutdown.grace_seconds);
         Ok(Self { metrics, admin, stop, health, source: source_ended, publisher, failure, grace })
     }
@@ -158,11 +164,30 @@ impl Worker {
     }
 }
 
+/// Starts what publishes the outcomes, as `kafka.delivery` says.
+async fn publish(
+    settings: &kafka::Settings,
+    letters: Letters,
+    settler: Settler,
+    membership: Membership,
+    outcomes: mpsc::Receiver<Outcome>,
+) -> Result<JoinHandle<Result<(), client::Error>>> {
+    Ok(match settings.delivery {
+        Delivery::AtLeastOnce => tokio::spawn(Publisher::new(settings, letters, settler)?.run(outcomes)),
+        Delivery::ExactlyOnce => {
+            let settings = settings.clone();
+            let transactions =
+                spawn_blocking(move || Transactions::new(&settings, letters, settler, membership)).await??;
+            spawn_blocking(move || transactions.run(outcomes))
+        }
+    })
+}
+
 fn source_ended(ended: Result<Result<Drained>, oneshot::error::RecvError>) -> Result<Drained> {
     ended.unwrap_or_else(|_| Err(anyhow!("the poll thread panicked")))
 }
 
-fn published_or_panicked(ended: Result<Result<(), crate::kafka::client::Error>, tokio::task::JoinError>) -> Result<()> {
+fn published_or_panicked(ended: Result<Result<(), client::Error>, tokio::task::JoinError>) -> Result<()> {
     ended.context("the publisher panicked")?.context("the publisher cannot go on")
 }
 

@@ -91,8 +91,14 @@ fn pull(
         while !budget.wait_for_room(Duration::from_secs(1)) {}
         let origin = Origin { topic: Arc::clone(&topic), partition: 0, offset };
         let permit = budget.admit(post.value.len());
-        let position =
-            Position { origin, assignment: Arc::clone(&assignment), sequence, permit, pulled_at: Instant::now() };
+        let position = Position {
+            place: origin.clone(),
+            origin,
+            assignment: Arc::clone(&assignment),
+            sequence,
+            permit,
+            pulled_at: Instant::now(),
+        };
         let key = post.key.map(Into::into);
         let record = Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None };
         if records.send(record).is_err() {

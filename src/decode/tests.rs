@@ -54,6 +54,7 @@ pub(super) fn record(value: impl Into<Bytes>) -> Record {
     let permit = Budget::new(limits, gauge("records"), gauge("bytes")).admit(1);
     Record {
         position: Position {
+            place: Origin { topic: "posts".into(), partition: 3, offset: 81_723 },
             origin: Origin { topic: "posts".into(), partition: 3, offset: 81_723 },
             assignment: Assignment::new(1),
             sequence: 0,

@@ -1,5 +1,6 @@
 //! librdkafka clients as delivery needs them: what is set here cannot be set by users (see `PROTECTED`).
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -7,7 +8,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::Settings;
+use super::{Delivery, GroupProtocol, Settings};
 use crate::budget::Limits;
 
 /// How long a broker may take to answer the first question.
@@ -43,6 +44,33 @@ pub enum Error {
         /// What the broker says.
         why: String,
     },
+    /// The broker does not answer the first question of a transaction.
+    #[error(
+        "no transaction can be started at {brokers}: {source}; is the broker's transaction log in order (transaction.state.log.replication.factor is at most the number of brokers)? kafka.delivery at_least_once needs no transactions"
+    )]
+    NoTransactions {
+        /// `kafka.brokers`.
+        brokers: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// The broker knows or permits no transactions.
+    #[error(
+        "the broker at {brokers} takes no transactions of {transactional_id}: {source}; kafka.delivery exactly_once needs Kafka 2.5 or newer and, where there are ACLs, Write and Describe on that transactional id; set kafka.delivery to at_least_once otherwise"
+    )]
+    Transactions {
+        /// `kafka.brokers`.
+        brokers: String,
+        /// Made of `kafka.group` and `kafka.instance`.
+        transactional_id: String,
+        /// What librdkafka says.
+        source: Box<KafkaError>,
+    },
+    /// Another worker has the name of this one.
+    #[error(
+        "another worker of the group runs under kafka.instance {0} and has taken its place; give every worker a name of its own"
+    )]
+    Replaced(String),
     /// The client cannot go on (fenced, not authorised …).
     #[error("Kafka client failed: {0}")]
     Fatal(String),
@@ -89,7 +117,17 @@ pub fn consumer<C: ConsumerContext + 'static>(
     context: C,
 ) -> Result<BaseConsumer<C>, Error> {
     let mut config = common(settings);
-    config.set("partition.assignment.strategy", "cooperative-sticky");
+    match settings.group_protocol {
+        GroupProtocol::Classic => config.set("partition.assignment.strategy", "cooperative-sticky"),
+        GroupProtocol::Consumer => config.set("group.protocol", settings.group_protocol.to_string()),
+    };
+    if let Some(instance) = &settings.instance {
+        config.set("group.instance.id", instance);
+    }
+    if settings.delivery == Delivery::ExactlyOnce {
+        // What other transactions have not committed is not read, and their offsets are waited for.
+        config.set("isolation.level", "read_committed");
+    }
     for (key, value) in &settings.consumer {
         config.set(key, value);
     }
@@ -125,6 +163,24 @@ pub fn producer(settings: &Settings) -> ClientConfig {
         // The broker decides what is too large, not this client: a dead letter may be any record the broker once took.
         .set("message.max.bytes", MOST_BYTES.to_string());
     config
+}
+
+/// Settings of the producer of transactions. A message that is not delivered within its transaction fails with it.
+pub fn transactional_producer(settings: &Settings, transactional_id: &str) -> ClientConfig {
+    let mut config = producer(settings);
+    // Validated with the settings.
+    let timeout = settings.transaction_timeout().unwrap_or(Duration::from_secs(10)).as_millis().to_string();
+    config
+        .set("transactional.id", transactional_id)
+        .set("transaction.timeout.ms", &timeout)
+        .set("message.timeout.ms", &timeout);
+    config
+}
+
+/// The group and the instance; without an instance a name that no other worker has, and that none has again.
+pub fn transactional_id(settings: &Settings) -> String {
+    let instance = settings.instance.clone().unwrap_or_else(|| format!("{:016x}", RandomState::new().hash_one(())));
+    format!("{}-{instance}", settings.group)
 }
 
 /// Asks the broker for the topics, so that a wrong address or a missing topic is told at start and not by silence.

@@ -4,18 +4,18 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client;
+use super::{Delivery, Settings, client};
 use crate::metrics::Metrics;
 use crate::offsets::{Ledger, NextOffset, Partition, Settled};
 
@@ -27,6 +27,8 @@ pub struct Group {
     state: Mutex<State>,
     settled: Receiver<Settled>,
     revoke_deadline: Duration,
+    /// Whether offsets are committed here, and not within transactions.
+    commits: bool,
     leaving: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -51,8 +53,15 @@ pub enum Settling {
 
 impl Group {
     /// A member of no partition yet; word of settled records comes by `settled`.
-    pub fn new(settled: Receiver<Settled>, revoke_deadline: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { state: Mutex::default(), settled, revoke_deadline, leaving: AtomicBool::new(false), metrics }
+    pub fn new(settings: &Settings, settled: Receiver<Settled>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            state: Mutex::default(),
+            settled,
+            revoke_deadline: settings.revoke_deadline(),
+            commits: settings.delivery == Delivery::AtLeastOnce,
+            leaving: AtomicBool::new(false),
+            metrics,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -75,6 +84,14 @@ impl Group {
         }
     }
 
+    /// Enters what is settled within `timeout`, from the first on.
+    pub fn settle_within(&self, timeout: Duration) {
+        if let Ok(settled) = self.settled.recv_timeout(timeout) {
+            self.state().ledger.settle(&settled);
+            self.settle();
+        }
+    }
+
     /// The grace period is over: leaving the group, which revokes everything, waits for nothing more.
     pub fn wait_no_more(&self) {
         self.leaving.store(true, Ordering::Relaxed);
@@ -94,7 +111,7 @@ impl Group {
     /// Commits the positions that moved; waits for the broker's answer.
     pub fn commit<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>) {
         let positions = self.with_ledger(|ledger| ledger.committable());
-        if positions.is_empty() {
+        if positions.is_empty() || !self.commits {
             return;
         }
         let committed = list(&positions).and_then(|list| consumer.commit(&list, CommitMode::Sync));
@@ -207,6 +224,44 @@ impl ConsumerContext for Group {
     }
 }
 
+/// The membership as transactions need it: what fences those of a worker that is no longer a member. It does not keep the
+/// consumer alive.
+#[derive(Clone)]
+pub struct Membership(Weak<BaseConsumer<Group>>);
+
+impl Membership {
+    /// Of a consumer that has subscribed.
+    pub fn of(consumer: &Arc<BaseConsumer<Group>>) -> Self {
+        Self(Arc::downgrade(consumer))
+    }
+
+    /// Whether the consumer is gone.
+    pub fn has_left(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+
+    /// The member's id and generation as of now; `None` once the consumer is gone.
+    pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.0.upgrade()?.group_metadata()
+    }
+
+    /// The group's committed positions, once no transaction over them is open; `None` where the broker does not answer.
+    pub fn committed(&self, partitions: &[Partition]) -> Option<HashMap<Partition, NextOffset>> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition(&partition.topic, partition.number);
+        }
+        let answer = self.0.upgrade()?.committed_offsets(asked, ANSWER_TIMEOUT);
+        let answer = answer.inspect_err(|error| tracing::warn!(%error, "cannot read committed offsets")).ok()?;
+        let position = |partition: &Partition| match answer.find_partition(&partition.topic, partition.number)?.offset()
+        {
+            Offset::Offset(offset) => Some((partition.clone(), NextOffset(offset))),
+            _ => None,
+        };
+        Some(partitions.iter().filter_map(position).collect())
+    }
+}
+
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
     list.elements()
         .iter()
@@ -214,7 +269,8 @@ fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
         .collect()
 }
 
-fn list(positions: &[(Partition, NextOffset)]) -> Result<TopicPartitionList, KafkaError> {
+/// Positions as librdkafka takes them.
+pub(super) fn list(positions: &[(Partition, NextOffset)]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(positions.len());
     for (partition, NextOffset(offset)) in positions {
         list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*offset))?;

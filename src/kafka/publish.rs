@@ -1,4 +1,4 @@
-//! Publishes outcomes - results, dead letters, tombstones - and tells the source once the broker has them.
+//! At least once: publishes outcomes - results, dead letters, tombstones - and tells the source once the broker has them.
 //!
 //! Outcomes arrive in the order of their partition and are handed to the producer in it; the idempotent producer keeps it.
 //! A record's permit is given back only after delivery, so what is being published counts as in flight.
@@ -6,36 +6,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
-use jiff::Timestamp;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use super::Settings;
 use super::client::{self, Error, Logged};
-use crate::error::{Reason, Refusal, Stage};
-use crate::health::Health;
-use crate::message::{Outcome, Record, Verdict};
-use crate::metrics::Metrics;
-use crate::offsets::Settled;
-use crate::result::{Labelling, dead_letter_headers};
+use super::letter::{Letter, Letters, refusal};
+use super::settle::Settler;
+use crate::message::{Outcome, Record};
 
 /// How long to wait when librdkafka's queue is full.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
-
-/// What is published of an outcome.
-struct Letter {
-    kind: &'static str,
-    reason: &'static str,
-    topic: Arc<str>,
-    value: Option<Vec<u8>>,
-    headers: OwnedHeaders,
-}
 
 /// Shared by the deliveries under way.
 struct Publishing {
@@ -43,12 +27,8 @@ struct Publishing {
     /// Sends every message by itself. A broker refuses a batch as a whole, so a message that was refused is sent again
     /// alone before the fault is called its own.
     alone: FutureProducer<Logged>,
-    output_topic: Arc<str>,
-    dead_letter_topic: Arc<str>,
-    labelling: Labelling,
-    settled: Sender<Settled>,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    letters: Letters,
+    settler: Settler,
 }
 
 /// The publishing stage.
@@ -57,23 +37,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Makes the producer. Word of delivered outcomes goes to `settled`, an unbounded channel that holds at most one entry
-    /// for every record in flight: the source empties it before it pulls.
-    pub fn new(
-        settings: &Settings,
-        labelling: Labelling,
-        settled: Sender<Settled>,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, Error> {
+    /// Makes the producer.
+    pub fn new(settings: &Settings, letters: Letters, settler: Settler) -> Result<Self, Error> {
         let producer = client::producer(settings).create_with_context(Logged).map_err(Error::client)?;
         let alone = client::producer(settings).set("batch.num.messages", "1").create_with_context(Logged);
         let alone = alone.map_err(Error::client)?;
-        let output_topic = settings.output_topic.as_str().into();
-        let dead_letter_topic = settings.dead_letter_topic.as_str().into();
-        let shared =
-            Publishing { producer, alone, output_topic, dead_letter_topic, labelling, settled, health, metrics };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(Publishing { producer, alone, letters, settler }) })
     }
 
     /// Publishes until `outcomes` closes and everything is delivered.
@@ -85,12 +54,12 @@ impl Publisher {
         loop {
             tokio::select! {
                 outcome = outcomes.recv() => match outcome {
-                    Some(outcome) => self.start(outcome, &mut deliveries).await?,
+                    Some(outcome) => self.start(outcome, &mut deliveries).await,
                     None => break,
                 },
                 Some(delivered) = deliveries.join_next() => joined(delivered)?,
             }
-            self.shared.show_depth(deliveries.len());
+            self.shared.settler.show_depth(deliveries.len());
         }
         while let Some(delivered) = deliveries.join_next().await {
             joined(delivered)?;
@@ -99,18 +68,15 @@ impl Publisher {
     }
 
     /// Enqueues in order; only the wait for delivery is concurrent.
-    async fn start(&self, outcome: Outcome, deliveries: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    async fn start(&self, outcome: Outcome, deliveries: &mut JoinSet<Result<(), Error>>) {
         let shared = Arc::clone(&self.shared);
-        if outcome.record.position.assignment.is_revoked() {
-            // Its next owner publishes it.
-            shared.metrics.outcomes.with_label_values(&["dropped", ""]).inc();
-            return Ok(());
+        if shared.settler.is_dropped(&outcome) {
+            return;
         }
         let started = Instant::now();
-        let letter = shared.letter(&outcome);
-        let delivery = shared.enqueue(&shared.producer, &letter, &outcome.record).await;
+        let letter = shared.letters.of(&outcome);
+        let delivery = enqueue(&shared.producer, &letter, &outcome.record).await;
         deliveries.spawn(async move { shared.deliver(outcome, letter, delivery, started).await });
-        Ok(())
     }
 }
 
@@ -127,135 +93,38 @@ impl Publishing {
         started: Instant,
     ) -> Result<(), Error> {
         let mut alone = false;
-        loop {
-            match delivered(delivery).await {
-                Ok(()) => break,
-                Err(error)
-                    if error.rdkafka_error_code().is_some_and(is_refusal) && !(alone && letter.is_last_resort()) =>
-                {
-                    if alone {
-                        letter = self.reduced(&letter, &outcome, &error);
-                    }
-                    alone = true;
-                    delivery = self.enqueue(&self.alone, &letter, &outcome.record).await;
-                }
-                Err(source) => return Err(Error::Publish { topic: letter.topic.to_string(), source }),
+        while let Err(source) = delivered(delivery).await {
+            let Some(code) = refusal(&source).filter(|_| !(alone && letter.is_last_resort())) else {
+                return Err(Error::Publish { topic: letter.topic.to_string(), source });
+            };
+            if alone {
+                letter = self.letters.reduced(&letter, &outcome, code);
             }
+            alone = true;
+            delivery = enqueue(&self.alone, &letter, &outcome.record).await;
         }
-        self.settle(&outcome, &letter, started);
+        self.settler.settle(&outcome, &letter, started);
         Ok(())
     }
-
-    fn settle(&self, outcome: &Outcome, letter: &Letter, started: Instant) {
-        let position = &outcome.record.position;
-        self.metrics.outcomes.with_label_values(&[letter.kind, letter.reason]).inc();
-        self.metrics.stage_seconds.with_label_values(&["publish"]).observe(started.elapsed().as_secs_f64());
-        self.metrics.post_seconds.observe(position.pulled_at.elapsed().as_secs_f64());
-        self.health.progress();
-        // Fails only once the source has given up waiting.
-        let _ = self.settled.send(Settled::of(&position.origin, &position.assignment, position.sequence));
-    }
-
-    async fn enqueue(
-        &self,
-        producer: &FutureProducer<Logged>,
-        letter: &Letter,
-        record: &Record,
-    ) -> Result<DeliveryFuture, KafkaError> {
-        loop {
-            let mut message = FutureRecord::<[u8], [u8]>::to(&letter.topic).headers(letter.headers.clone());
-            message.key = record.key.as_deref();
-            message.payload = letter.value.as_deref();
-            match producer.send_result(message) {
-                Ok(delivery) => return Ok(delivery),
-                Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                    tokio::time::sleep(QUEUE_FULL_PAUSE).await;
-                }
-                Err((error, _)) => return Err(error),
-            }
-        }
-    }
-
-    fn letter(&self, outcome: &Outcome) -> Letter {
-        let to_output = |kind, value| Letter {
-            kind,
-            reason: "",
-            topic: Arc::clone(&self.output_topic),
-            value,
-            headers: OwnedHeaders::new(),
-        };
-        match &outcome.verdict {
-            Verdict::Tombstone => to_output("tombstone", None),
-            Verdict::Refused { refusal, stage } => self.dead_letter(&outcome.record, refusal, *stage),
-            Verdict::Scored(scored) => {
-                let result = self.labelling.result(scored, &outcome.record.position.origin, Timestamp::now());
-                match serde_json::to_vec(&result) {
-                    Ok(json) => to_output("result", Some(json)),
-                    Err(error) => {
-                        let refusal = Refusal::new(Reason::InferenceFailed, format!("result is no JSON: {error}"));
-                        self.dead_letter(&outcome.record, &refusal, Stage::Publish)
-                    }
-                }
-            }
-        }
-    }
-
-    /// The original record, byte for byte, with the reason in headers of our own.
-    fn dead_letter(&self, record: &Record, refusal: &Refusal, stage: Stage) -> Letter {
-        let origin = &record.position.origin;
-        tracing::debug!(%origin, reason = %refusal.reason, detail = refusal.detail, "dead letter");
-        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 8);
-        for header in record.headers.iter().filter(|header| !header.key.starts_with("dlq.")) {
-            headers = headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() });
-        }
-        for (key, value) in &dead_letter_headers(refusal, stage, origin, Timestamp::now()) {
-            headers = headers.insert(KafkaHeader { key, value: Some(value) });
-        }
-        Letter {
-            kind: "dead_letter",
-            reason: refusal.reason.as_str(),
-            topic: Arc::clone(&self.dead_letter_topic),
-            value: record.value.as_ref().map(|value| value.to_vec()),
-            headers,
-        }
-    }
-
-    /// What the broker refused, in another form: a result becomes a dead letter, a dead letter loses its value.
-    fn reduced(&self, letter: &Letter, outcome: &Outcome, error: &KafkaError) -> Letter {
-        if letter.kind != "dead_letter" {
-            let refusal = if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidRecord) {
-                let why = "the output topic refused the result; a compacted topic takes no record without a key";
-                Refusal::new(Reason::BadField, format!("{why}: {error}"))
-            } else {
-                Refusal::new(Reason::ResultTooLarge, format!("the broker refused the result: {error}"))
-            };
-            return self.dead_letter(&outcome.record, &refusal, Stage::Publish);
-        }
-        let digest = Sha256::digest(letter.value.as_deref().unwrap_or_default());
-        let digest = hex::encode(digest);
-        let headers = letter
-            .headers
-            .clone()
-            .insert(KafkaHeader { key: "dlq.truncated", value: Some("true") })
-            .insert(KafkaHeader { key: "dlq.sha256", value: Some(&digest) });
-        Letter { kind: letter.kind, reason: letter.reason, topic: Arc::clone(&letter.topic), value: None, headers }
-    }
-
-    fn show_depth(&self, deliveries: usize) {
-        self.metrics.queue_depth.with_label_values(&["publish"]).set(i64::try_from(deliveries).unwrap_or(i64::MAX));
-    }
 }
 
-impl Letter {
-    fn is_last_resort(&self) -> bool {
-        self.kind == "dead_letter" && self.value.is_none()
+async fn enqueue(
+    producer: &FutureProducer<Logged>,
+    letter: &Letter,
+    record: &Record,
+) -> Result<DeliveryFuture, KafkaError> {
+    loop {
+        let mut message = FutureRecord::<[u8], [u8]>::to(&letter.topic).headers(letter.headers.clone());
+        message.key = record.key.as_deref();
+        message.payload = letter.value.as_deref();
+        match producer.send_result(message) {
+            Ok(delivery) => return Ok(delivery),
+            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                tokio::time::sleep(QUEUE_FULL_PAUSE).await;
+            }
+            Err((error, _)) => return Err(error),
+        }
     }
-}
-
-/// The broker will never take this message as it is.
-const fn is_refusal(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{InvalidMessageSize, InvalidRecord, MessageSizeTooLarge};
-    matches!(code, MessageSizeTooLarge | InvalidMessageSize | InvalidRecord)
 }
 
 async fn delivered(delivery: Result<DeliveryFuture, KafkaError>) -> Result<(), KafkaError> {

@@ -12,15 +12,15 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::Settings;
 use super::client::{self, Error};
-use super::group::{Group, Settling};
+use super::group::{Group, Membership, Settling};
 use crate::budget::{Budget, Limits};
 use crate::health::Health;
-use crate::message::{Header, Origin, Position, Record};
+use crate::message::{Header, Origin, Position, Record, replayed_origin};
 use crate::metrics::Metrics;
 use crate::offsets::{Partition, Settled};
 
@@ -51,9 +51,11 @@ pub struct Wiring {
 
 /// The puller; see [`Source::run`].
 pub struct Source {
-    consumer: BaseConsumer<Group>,
+    consumer: Arc<BaseConsumer<Group>>,
     topic: Arc<str>,
+    instance: Option<String>,
     commit_interval: Duration,
+    uncommitted_records: usize,
     committed_at: Instant,
     without_room_since: Option<Instant>,
     paused: bool,
@@ -70,19 +72,26 @@ pub struct Drained {
 impl Source {
     /// Connects, checks that the three topics are there and joins the group.
     pub fn connect(settings: &Settings, limits: Limits, wiring: Wiring) -> Result<Self, Error> {
-        let group = Group::new(wiring.settled.clone(), settings.revoke_deadline(), Arc::clone(&wiring.metrics));
+        let group = Group::new(settings, wiring.settled.clone(), Arc::clone(&wiring.metrics));
         let consumer = client::consumer(settings, limits, group)?;
         client::check_topics(&consumer, settings)?;
         consumer.subscribe(&[&settings.input_topic]).map_err(Error::client)?;
         Ok(Self {
-            consumer,
+            consumer: Arc::new(consumer),
             topic: settings.input_topic.as_str().into(),
+            instance: settings.instance.clone(),
             commit_interval: Duration::from_millis(settings.commit_interval_ms),
+            uncommitted_records: settings.uncommitted_records,
             committed_at: Instant::now(),
             without_room_since: None,
             paused: false,
             wiring,
         })
+    }
+
+    /// The membership, for transactions.
+    pub fn membership(&self) -> Membership {
+        Membership::of(&self.consumer)
     }
 
     /// Pulls until told to stop, then drains: waits for what is in flight, commits and leaves the group.
@@ -93,7 +102,7 @@ impl Source {
                 break;
             }
             self.commit_now_and_then();
-            if self.wiring.budget.wait_for_room(TICK) {
+            if self.wait_for_room() {
                 self.resume();
                 self.poll(TICK)?;
             } else {
@@ -105,6 +114,16 @@ impl Source {
 
     fn group(&self) -> &Group {
         self.consumer.context()
+    }
+
+    /// Whether a record more may be pulled within a tick: the budget has room, and no partition is too far ahead of what it
+    /// may commit.
+    fn wait_for_room(&self) -> bool {
+        if self.group().with_ledger(|ledger| ledger.widest_span()) >= self.uncommitted_records {
+            self.group().settle_within(TICK);
+            return false;
+        }
+        self.wiring.budget.wait_for_room(TICK)
     }
 
     fn commit_now_and_then(&mut self) {
@@ -119,9 +138,15 @@ impl Source {
             None => {}
             Some(Ok(message)) => self.pull(&message),
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                let reason =
-                    self.consumer.client().fatal_error().map_or_else(|| error.to_string(), |(_, reason)| reason);
-                return Err(Error::Fatal(reason));
+                let (code, reason) = self
+                    .consumer
+                    .client()
+                    .fatal_error()
+                    .unwrap_or_else(|| (RDKafkaErrorCode::Fatal, error.to_string()));
+                return Err(match &self.instance {
+                    Some(instance) if code == RDKafkaErrorCode::FencedInstanceId => Error::Replaced(instance.clone()),
+                    _ => Error::Fatal(reason),
+                });
             }
             // librdkafka retries these by itself.
             Some(Err(error)) => tracing::warn!(%error, "cannot poll for now"),
@@ -143,10 +168,11 @@ impl Source {
             payload + headers.iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         self.wiring.metrics.records.inc();
         self.wiring.metrics.record_bytes.inc_by(bytes as u64);
-        let origin = Origin { topic: partition.topic, partition: partition.number, offset };
+        let place = Origin { topic: partition.topic, partition: partition.number, offset };
+        let origin = replayed_origin(&headers).unwrap_or_else(|| place.clone());
         let permit = self.wiring.budget.admit(bytes);
         let record = Record {
-            position: Position { origin, assignment, sequence, permit, pulled_at: Instant::now() },
+            position: Position { place, origin, assignment, sequence, permit, pulled_at: Instant::now() },
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
             headers,

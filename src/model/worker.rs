@@ -187,6 +187,7 @@ mod tests {
         let gauge = || prometheus::IntGauge::new("g", "test").expect("gauge");
         let limits = Limits { records: 9, bytes: 9, record_bytes: 9 };
         let position = Position {
+            place: Origin { topic: "posts".into(), partition: 0, offset: 0 },
             origin: Origin { topic: "posts".into(), partition: 0, offset: 0 },
             assignment: Assignment::new(0),
             sequence: 0,

@@ -1,0 +1,128 @@
+//! What is published of an outcome: a [`Letter`] to the output topic or the dead-letter topic, and the smaller one that
+//! takes its place where the broker refuses it for its size.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use sha2::{Digest, Sha256};
+
+use super::Settings;
+use crate::error::{Reason, Refusal, Stage};
+use crate::message::{Outcome, Record, Verdict};
+use crate::result::{Labelling, dead_letter_headers};
+
+/// What is published of an outcome, under the key of its record.
+#[derive(Debug)]
+pub struct Letter {
+    /// As in `sentistream_outcomes_total`.
+    pub kind: &'static str,
+    /// Code of a dead letter's reason, else empty.
+    pub reason: &'static str,
+    /// Where it goes.
+    pub topic: Arc<str>,
+    /// `None` is a tombstone, or a dead letter that lost its value.
+    pub value: Option<Bytes>,
+    /// Its headers.
+    pub headers: OwnedHeaders,
+}
+
+impl Letter {
+    /// A dead letter without its value: nothing smaller is left.
+    pub fn is_last_resort(&self) -> bool {
+        self.kind == "dead_letter" && self.value.is_none()
+    }
+}
+
+/// Makes letters.
+#[derive(Debug)]
+pub struct Letters {
+    output_topic: Arc<str>,
+    dead_letter_topic: Arc<str>,
+    labelling: Labelling,
+}
+
+impl Letters {
+    /// For the topics of `settings`.
+    pub fn new(settings: &Settings, labelling: Labelling) -> Self {
+        let output_topic = settings.output_topic.as_str().into();
+        let dead_letter_topic = settings.dead_letter_topic.as_str().into();
+        Self { output_topic, dead_letter_topic, labelling }
+    }
+
+    /// The letter of an outcome.
+    pub fn of(&self, outcome: &Outcome) -> Letter {
+        let to_output = |kind, value| Letter {
+            kind,
+            reason: "",
+            topic: Arc::clone(&self.output_topic),
+            value,
+            headers: OwnedHeaders::new(),
+        };
+        match &outcome.verdict {
+            Verdict::Tombstone => to_output("tombstone", None),
+            Verdict::Refused { refusal, stage } => self.dead_letter(&outcome.record, refusal, *stage),
+            Verdict::Scored(scored) => {
+                let result = self.labelling.result(scored, &outcome.record.position.origin, Timestamp::now());
+                match serde_json::to_vec(&result) {
+                    Ok(json) => to_output("result", Some(json.into())),
+                    Err(error) => {
+                        let refusal = Refusal::new(Reason::InferenceFailed, format!("result is no JSON: {error}"));
+                        self.dead_letter(&outcome.record, &refusal, Stage::Publish)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The original record, byte for byte, with the reason in headers of our own.
+    fn dead_letter(&self, record: &Record, refusal: &Refusal, stage: Stage) -> Letter {
+        let origin = &record.position.origin;
+        tracing::debug!(%origin, reason = %refusal.reason, detail = refusal.detail, "dead letter");
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 8);
+        for header in record.headers.iter().filter(|header| !header.key.starts_with("dlq.")) {
+            headers = headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() });
+        }
+        let attempts = record.attempts_before().saturating_add(1);
+        for (key, value) in &dead_letter_headers(refusal, stage, origin, attempts, Timestamp::now()) {
+            headers = headers.insert(KafkaHeader { key, value: Some(value) });
+        }
+        Letter {
+            kind: "dead_letter",
+            reason: refusal.reason.as_str(),
+            topic: Arc::clone(&self.dead_letter_topic),
+            value: record.value.clone(),
+            headers,
+        }
+    }
+
+    /// What the broker refused, in another form: a result becomes a dead letter, a dead letter loses its value.
+    pub fn reduced(&self, letter: &Letter, outcome: &Outcome, code: RDKafkaErrorCode) -> Letter {
+        if letter.kind != "dead_letter" {
+            let refusal = if code == RDKafkaErrorCode::InvalidRecord {
+                let why = "the output topic refused the result; a compacted topic takes no record without a key";
+                Refusal::new(Reason::BadField, format!("{why}: {code}"))
+            } else {
+                Refusal::new(Reason::ResultTooLarge, format!("the broker refused the result: {code}"))
+            };
+            return self.dead_letter(&outcome.record, &refusal, Stage::Publish);
+        }
+        let digest = Sha256::digest(letter.value.as_deref().unwrap_or_default());
+        let digest = hex::encode(digest);
+        let headers = letter
+            .headers
+            .clone()
+            .insert(KafkaHeader { key: "dlq.truncated", value: Some("true") })
+            .insert(KafkaHeader { key: "dlq.sha256", value: Some(&digest) });
+        Letter { kind: letter.kind, reason: letter.reason, topic: Arc::clone(&letter.topic), value: None, headers }
+    }
+}
+
+/// The code of an error that says: the broker will never take this message as it is.
+pub fn refusal(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    use RDKafkaErrorCode::{InvalidMessageSize, InvalidRecord, MessageSizeTooLarge};
+    let code = error.rdkafka_error_code()?;
+    matches!(code, MessageSizeTooLarge | InvalidMessageSize | InvalidRecord).then_some(code)
+}

@@ -1,0 +1,400 @@
+//! Exactly once: outcomes and the offsets behind them in one Kafka transaction (KIP-98, KIP-447). Whoever reads with
+//! `isolation.level=read_committed` sees every outcome once, whatever crashes.
+//!
+//! One producer on one thread. It gathers outcomes - for `commit_interval_ms`, or until nothing else is in flight - and then
+//! publishes them in one go, so that a transaction is open only for as long as the broker takes. What is gathered is held
+//! until the transaction is committed: after an abort the same outcomes are published again, nothing is computed again.
+//!
+//! Nothing comes twice, since
+//! - the group's metadata is asked for first and the assignments are looked at after it: where a partition is taken away
+//!   later, the group has moved on by the time somebody else reads it, and the broker refuses our offsets;
+//! - a new owner waits for the offsets of open transactions (`read_committed`);
+//! - a producer that is fenced is made anew, which ends its last transaction one way or the other; then what the group has
+//!   committed meanwhile is settled, and only the rest is published again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout_at;
+
+use super::Settings;
+use super::client::{self, Error, Logged};
+use super::group::Membership;
+use super::letter::{Letter, Letters, refusal};
+use super::settle::Settler;
+use crate::message::Outcome;
+use crate::offsets::{NextOffset, Partition};
+use crate::retry;
+
+/// How long one call of a transaction may take before it is made again.
+const CALL: Duration = Duration::from_secs(10);
+/// How long the transactional id may take to be ours at the start.
+const FIRST_CALL: Duration = Duration::from_secs(30);
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
+
+/// The publishing stage.
+pub struct Transactions {
+    settings: Settings,
+    transactional_id: String,
+    producer: ThreadedProducer<Deliveries>,
+    letters: Letters,
+    settler: Settler,
+    membership: Membership,
+}
+
+/// An outcome that is not committed yet.
+struct Held {
+    outcome: Outcome,
+    letter: Letter,
+    since: Instant,
+    /// It was in a batch that the broker refused: sent alone, to see whether it is to blame.
+    suspect: bool,
+}
+
+/// Why a transaction did not come about.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// By the places of the messages.
+    #[error("the broker refused {} messages as they are", .0.len())]
+    Refused(Vec<(usize, RDKafkaErrorCode)>),
+    /// The next owner publishes it.
+    #[error("a partition was taken away")]
+    Revoked,
+    /// To be tried again.
+    #[error("{0}")]
+    Passing(KafkaError),
+    /// This producer cannot go on; another one may.
+    #[error("fenced: {0}")]
+    Fenced(KafkaError),
+    /// Trying again does not help.
+    #[error("{0}")]
+    Permanent(Error),
+    /// Nobody may publish in its name any more.
+    #[error("the worker has left its group")]
+    Left,
+}
+
+impl Transactions {
+    /// Makes the producer and takes hold of its transactional id, which ends whatever an earlier owner left open.
+    ///
+    /// # Errors
+    /// A broker that does not answer, knows no transactions, or does not permit them.
+    pub fn new(settings: &Settings, letters: Letters, settler: Settler, membership: Membership) -> Result<Self, Error> {
+        let transactional_id = client::transactional_id(settings);
+        let producer = connect(settings, &transactional_id, FIRST_CALL)?;
+        Ok(Self { settings: settings.clone(), transactional_id, producer, letters, settler, membership })
+    }
+
+    /// Publishes until `outcomes` closes, on a thread of a tokio runtime that may block.
+    ///
+    /// # Errors
+    /// What makes it impossible to publish: the worker must stop, with what was held uncommitted.
+    pub fn run(mut self, mut outcomes: Receiver<Outcome>) -> Result<(), Error> {
+        while let Some(first) = outcomes.blocking_recv() {
+            let mut held = self.gather(first, &mut outcomes);
+            self.settler.show_depth(held.len());
+            self.publish(&mut held)?;
+            self.settler.show_depth(0);
+        }
+        Ok(())
+    }
+
+    /// More outcomes, until the interval is over or nothing else is in flight that could become one.
+    fn gather(&self, first: Outcome, outcomes: &mut Receiver<Outcome>) -> Vec<Held> {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(self.settings.commit_interval_ms);
+        let runtime = tokio::runtime::Handle::current();
+        let mut in_flight = first.record.position.permit.records_in_flight();
+        let mut held = vec![self.hold(first)];
+        while held.len() < in_flight {
+            let Ok(Some(outcome)) = runtime.block_on(async { timeout_at(deadline, outcomes.recv()).await }) else {
+                break;
+            };
+            in_flight = outcome.record.position.permit.records_in_flight();
+            held.push(self.hold(outcome));
+        }
+        held
+    }
+
+    fn hold(&self, outcome: Outcome) -> Held {
+        let letter = self.letters.of(&outcome);
+        Held { outcome, letter, since: Instant::now(), suspect: false }
+    }
+
+    /// Tries until everything held is committed, or dropped because its partition is somebody else's.
+    fn publish(&mut self, held: &mut Vec<Held>) -> Result<(), Error> {
+        let mut pauses = retry::pauses();
+        loop {
+            held.retain(|held| !self.settler.is_dropped(&held.outcome));
+            if held.is_empty() {
+                return Ok(());
+            }
+            let failure = match self.attempt(held) {
+                Ok(()) => {
+                    self.count("committed");
+                    held.drain(..).for_each(|held| self.settler.settle(&held.outcome, &held.letter, held.since));
+                    return Ok(());
+                }
+                Err(failure) => failure,
+            };
+            tracing::warn!(outcomes = held.len(), %failure, "a transaction is given up; its outcomes are kept");
+            match self.give_up(failure) {
+                Failure::Refused(refused) => self.reduce(held, &refused)?,
+                Failure::Revoked => {}
+                Failure::Passing(_) => thread::sleep(pauses.next().unwrap_or(retry::LONGEST)),
+                Failure::Fenced(_) => self.start_over(held)?,
+                Failure::Permanent(error) => return Err(error),
+                Failure::Left => return Ok(()),
+            }
+        }
+    }
+
+    /// One transaction: all of it, or an error and nothing of it.
+    fn attempt(&self, held: &[Held]) -> Result<(), Failure> {
+        self.producer.context().start_anew();
+        self.producer.begin_transaction().map_err(sorted)?;
+        for (place, held) in held.iter().enumerate() {
+            if held.suspect {
+                self.flush()?;
+            }
+            self.send(place, held)?;
+            if held.suspect {
+                self.flush()?;
+            }
+        }
+        self.flush()?;
+        let metadata = self.membership.metadata().ok_or(Failure::Left)?;
+        if held.iter().any(|held| held.outcome.record.position.assignment.is_revoked()) {
+            return Err(Failure::Revoked);
+        }
+        let offsets = super::group::list(&offsets(held)).map_err(Failure::Passing)?;
+        self.insist(|| self.producer.send_offsets_to_transaction(&offsets, &metadata, CALL))?;
+        self.insist(|| self.producer.commit_transaction(CALL))
+    }
+
+    fn send(&self, place: usize, held: &Held) -> Result<(), Failure> {
+        let letter = &held.letter;
+        loop {
+            let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&letter.topic, place);
+            message = message.headers(letter.headers.clone());
+            message.key = held.outcome.record.key.as_deref();
+            message.payload = letter.value.as_deref();
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                    thread::sleep(QUEUE_FULL_PAUSE);
+                }
+                Err((error, _)) => return Err(self.producer.context().failure().unwrap_or_else(|| sorted(error))),
+            }
+        }
+    }
+
+    /// Waits until the broker has everything sent so far.
+    fn flush(&self) -> Result<(), Failure> {
+        let flushed = self.insist(|| self.producer.flush(CALL));
+        self.producer.context().failure().map_or(flushed, Err)
+    }
+
+    /// Makes a call again for as long as librdkafka says that it may be made again and the source is in its group.
+    fn insist(&self, call: impl Fn() -> Result<(), KafkaError>) -> Result<(), Failure> {
+        let mut pauses = retry::pauses();
+        loop {
+            match call() {
+                Ok(()) => return Ok(()),
+                Err(error) if is_retriable(&error) && !self.membership.has_left() => {
+                    tracing::warn!(%error, "a call of a transaction is made again");
+                    thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+                }
+                Err(_) if self.membership.has_left() => return Err(Failure::Left),
+                Err(error) => return Err(sorted(error)),
+            }
+        }
+    }
+
+    /// Aborts what was begun. Returns the failure to mend, which may be the abort's own.
+    fn give_up(&self, failure: Failure) -> Failure {
+        self.count("aborted");
+        if let Failure::Fenced(_) = failure {
+            return failure;
+        }
+        match self.insist(|| self.producer.abort_transaction(CALL)) {
+            Err(worse @ (Failure::Fenced(_) | Failure::Left)) => worse,
+            // Of a transaction that had not begun there is nothing to abort.
+            _ => failure,
+        }
+    }
+
+    /// What was refused is sent alone next time; what was refused alone leaves in a smaller form.
+    fn reduce(&self, held: &mut [Held], refused: &[(usize, RDKafkaErrorCode)]) -> Result<(), Error> {
+        for (place, code) in refused {
+            let Some(held) = held.get_mut(*place) else { continue };
+            if !held.suspect {
+                held.suspect = true;
+            } else if held.letter.is_last_resort() {
+                let source = KafkaError::MessageProduction(*code);
+                return Err(Error::Publish { topic: held.letter.topic.to_string(), source });
+            } else {
+                held.letter = self.letters.reduced(&held.letter, &held.outcome, *code);
+            }
+        }
+        Ok(())
+    }
+
+    /// Another producer under the same transactional id: its start ends the last transaction, committed or not, so that
+    /// the group's committed offsets tell which it was.
+    fn start_over(&mut self, held: &mut Vec<Held>) -> Result<(), Error> {
+        self.count("fenced");
+        let mut pauses = retry::pauses();
+        while !self.membership.has_left() {
+            match connect(&self.settings, &self.transactional_id, CALL) {
+                Ok(producer) => {
+                    self.producer = producer;
+                    break;
+                }
+                Err(error @ Error::Transactions { .. }) => return Err(error),
+                Err(error) => tracing::warn!(%error, "cannot start over yet"),
+            }
+            thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+        }
+        let partitions: Vec<Partition> = offsets(held).into_iter().map(|(partition, _)| partition).collect();
+        while !self.membership.has_left() {
+            if let Some(committed) = self.membership.committed(&partitions) {
+                self.settle_committed(held, &committed);
+                break;
+            }
+            thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+        }
+        Ok(())
+    }
+
+    fn settle_committed(&self, held: &mut Vec<Held>, committed: &HashMap<Partition, NextOffset>) {
+        let is_committed = |held: &Held| {
+            let place = &held.outcome.record.position.place;
+            committed.get(&Partition::of(place)).is_some_and(|next| NextOffset(place.offset) < *next)
+        };
+        held.extract_if(.., |held| is_committed(held))
+            .for_each(|held| self.settler.settle(&held.outcome, &held.letter, held.since));
+    }
+
+    fn count(&self, outcome: &str) {
+        self.settler.metrics.transactions.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// The offset behind the last outcome of each partition: they are held in its order, and none is missing between.
+fn offsets(held: &[Held]) -> Vec<(Partition, NextOffset)> {
+    let places = held.iter().map(|held| &held.outcome.record.position.place);
+    let last: HashMap<Partition, NextOffset> =
+        places.map(|place| (Partition::of(place), NextOffset(place.offset + 1))).collect();
+    last.into_iter().collect()
+}
+
+fn connect(settings: &Settings, id: &str, timeout: Duration) -> Result<ThreadedProducer<Deliveries>, Error> {
+    let mut config = client::transactional_producer(settings, id);
+    let producer = config.set("transactional.id", id).create_with_context(Deliveries::default());
+    let producer: ThreadedProducer<Deliveries> = producer.map_err(Error::client)?;
+    match producer.init_transactions(timeout) {
+        Ok(()) => Ok(producer),
+        Err(source) if is_retriable(&source) => {
+            Err(Error::NoTransactions { brokers: settings.brokers.clone(), source })
+        }
+        Err(source) => Err(Error::Transactions {
+            brokers: settings.brokers.clone(),
+            transactional_id: id.to_owned(),
+            source: Box::new(source),
+        }),
+    }
+}
+
+fn is_retriable(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+        _ => false,
+    }
+}
+
+fn sorted(error: KafkaError) -> Failure {
+    let fatal = matches!(&error, KafkaError::Transaction(inner) if inner.is_fatal());
+    match error.rdkafka_error_code() {
+        Some(code) if is_denied(code) => Failure::Permanent(Error::Fatal(error.to_string())),
+        Some(code) if fatal || is_fenced(code) => Failure::Fenced(error),
+        _ => Failure::Passing(error),
+    }
+}
+
+const fn is_fenced(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{Fatal, Fenced, InvalidProducerEpoch, ProducerFenced};
+    matches!(code, Fatal | Fenced | InvalidProducerEpoch | ProducerFenced)
+}
+
+/// Somebody has to mend the broker's topics or permissions.
+const fn is_denied(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, GroupAuthorizationFailed, TopicAuthorizationFailed,
+        TransactionalIdAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition,
+    };
+    matches!(
+        code,
+        ClusterAuthorizationFailed
+            | GroupAuthorizationFailed
+            | TopicAuthorizationFailed
+            | TransactionalIdAuthorizationFailed
+            | UnknownTopic
+            | UnknownTopicOrPartition
+    )
+}
+
+/// Errors of deliveries, which come on librdkafka's thread.
+#[derive(Debug, Default)]
+struct Deliveries {
+    failed: Mutex<Vec<(usize, KafkaError, String)>>,
+}
+
+impl Deliveries {
+    fn start_anew(&self) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What the deliveries that failed since [`Self::start_anew`] mean.
+    fn failure(&self) -> Option<Failure> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused: Vec<_> = failed.iter().filter_map(|(place, error, _)| Some((*place, refusal(error)?))).collect();
+        if !refused.is_empty() {
+            return Some(Failure::Refused(refused));
+        }
+        let denied = failed.iter().find(|(_, error, _)| error.rdkafka_error_code().is_some_and(is_denied));
+        if let Some((_, source, topic)) = denied {
+            return Some(Failure::Permanent(Error::Publish { topic: topic.clone(), source: source.clone() }));
+        }
+        failed.first().map(|(_, error, _)| sorted(error.clone()))
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Logged.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Logged.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, delivery: &DeliveryResult<'_>, place: usize) {
+        if let Err((error, message)) = delivery {
+            let topic = message.topic().to_owned();
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((place, error.clone(), topic));
+        }
+    }
+}

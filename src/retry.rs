@@ -1,0 +1,31 @@
+//! How long to wait between attempts at what fails for the moment.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+/// No pause is longer.
+pub const LONGEST: Duration = Duration::from_secs(5);
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// Pauses that double from 50 ms up to [`LONGEST`], each with a random share on top so that workers that failed together do
+/// not try again together. Endless.
+pub fn pauses() -> impl Iterator<Item = Duration> {
+    let builder = ExponentialBuilder::default().with_min_delay(SHORTEST).with_max_delay(LONGEST);
+    let doubling = builder.with_jitter().without_max_times().build();
+    doubling.map(|pause| pause.min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_longest_and_never_end() {
+        let pauses: Vec<Duration> = pauses().take(100).collect();
+        assert_eq!(pauses.len(), 100);
+        assert!(pauses.iter().all(|pause| (SHORTEST..=LONGEST).contains(pause)), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&LONGEST));
+        assert!(pauses[0] < 2 * SHORTEST, "{pauses:?}");
+    }
+}
