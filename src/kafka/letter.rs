@@ -14,7 +14,10 @@ use crate::error::{Reason, Refusal, Stage};
 use crate::message::{Outcome, Record, Verdict};
 use crate::result::{Labelling, dead_letter_headers};
 
-/// What is published of an outcome, under the key of its record.
+/// A key that is longer does not stay with a dead letter that lost everything else.
+const LONGEST_BARE_KEY: usize = 1024;
+
+/// What is published of an outcome.
 #[derive(Debug)]
 pub struct Letter {
     /// As in `sentistream_outcomes_total`.
@@ -23,16 +26,31 @@ pub struct Letter {
     pub reason: &'static str,
     /// Where it goes.
     pub topic: Arc<str>,
+    /// The key of the record.
+    pub key: Option<Bytes>,
     /// `None` is a tombstone, or a dead letter that lost its value.
     pub value: Option<Bytes>,
     /// Its headers.
     pub headers: OwnedHeaders,
+    /// What of the outcome it still holds.
+    form: Form,
+}
+
+/// From the whole to what any broker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    /// A result, a tombstone, or a dead letter with everything.
+    Whole,
+    /// A dead letter without its value.
+    WithoutValue,
+    /// A dead letter with nothing but our own headers.
+    Bare,
 }
 
 impl Letter {
-    /// A dead letter without its value: nothing smaller is left.
+    /// Nothing smaller is left.
     pub fn is_last_resort(&self) -> bool {
-        self.kind == "dead_letter" && self.value.is_none()
+        self.form == Form::Bare
     }
 }
 
@@ -58,66 +76,82 @@ impl Letters {
             kind,
             reason: "",
             topic: Arc::clone(&self.output_topic),
+            key: outcome.record.key.clone(),
             value,
             headers: OwnedHeaders::new(),
+            form: Form::Whole,
         };
         match &outcome.verdict {
             Verdict::Tombstone => to_output("tombstone", None),
-            Verdict::Refused { refusal, stage } => self.dead_letter(&outcome.record, refusal, *stage),
+            Verdict::Refused { refusal, stage } => self.dead_letter(&outcome.record, refusal, *stage, Form::Whole),
             Verdict::Scored(scored) => {
                 let result = self.labelling.result(scored, &outcome.record.position.origin, Timestamp::now());
                 match serde_json::to_vec(&result) {
                     Ok(json) => to_output("result", Some(json.into())),
                     Err(error) => {
                         let refusal = Refusal::new(Reason::InferenceFailed, format!("result is no JSON: {error}"));
-                        self.dead_letter(&outcome.record, &refusal, Stage::Publish)
+                        self.dead_letter(&outcome.record, &refusal, Stage::Publish, Form::Whole)
                     }
                 }
             }
         }
     }
 
-    /// The original record, byte for byte, with the reason in headers of our own.
-    fn dead_letter(&self, record: &Record, refusal: &Refusal, stage: Stage) -> Letter {
+    /// The original record, byte for byte as far as `form` goes, with the reason in headers of our own.
+    fn dead_letter(&self, record: &Record, refusal: &Refusal, stage: Stage, form: Form) -> Letter {
         let origin = &record.position.origin;
         tracing::debug!(%origin, reason = %refusal.reason, detail = refusal.detail, "dead letter");
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 8);
-        for header in record.headers.iter().filter(|header| !header.key.starts_with("dlq.")) {
-            headers = headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() });
+        if form < Form::Bare {
+            for header in record.headers.iter().filter(|header| !header.key.starts_with("dlq.")) {
+                headers = headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() });
+            }
         }
         let attempts = record.attempts_before().saturating_add(1);
         for (key, value) in &dead_letter_headers(refusal, stage, origin, attempts, Timestamp::now()) {
             headers = headers.insert(KafkaHeader { key, value: Some(value) });
         }
+        if form > Form::Whole {
+            let digest = hex::encode(Sha256::digest(record.value.as_deref().unwrap_or_default()));
+            headers = headers.insert(KafkaHeader { key: "dlq.truncated", value: Some("true") });
+            headers = headers.insert(KafkaHeader { key: "dlq.sha256", value: Some(&digest) });
+        }
+        let fits = |key: &Bytes| form < Form::Bare || key.len() <= LONGEST_BARE_KEY;
         Letter {
             kind: "dead_letter",
             reason: refusal.reason.as_str(),
             topic: Arc::clone(&self.dead_letter_topic),
-            value: record.value.clone(),
+            key: record.key.clone().filter(fits),
+            value: record.value.clone().filter(|_| form == Form::Whole),
             headers,
+            form,
         }
     }
 
-    /// What the broker refused, in another form: a result becomes a dead letter, a dead letter loses its value.
+    /// What the broker refused, in another form: a result becomes a dead letter, a dead letter loses its value, then the
+    /// record's headers and an overlong key.
     pub fn reduced(&self, letter: &Letter, outcome: &Outcome, code: RDKafkaErrorCode) -> Letter {
-        if letter.kind != "dead_letter" {
-            let refusal = if code == RDKafkaErrorCode::InvalidRecord {
-                let why = "the output topic refused the result; a compacted topic takes no record without a key";
-                Refusal::new(Reason::BadField, format!("{why}: {code}"))
-            } else {
-                Refusal::new(Reason::ResultTooLarge, format!("the broker refused the result: {code}"))
-            };
-            return self.dead_letter(&outcome.record, &refusal, Stage::Publish);
+        let form = match (letter.kind, letter.form) {
+            ("dead_letter", Form::Whole) => Form::WithoutValue,
+            ("dead_letter", _) => Form::Bare,
+            _ => Form::Whole,
+        };
+        match &outcome.verdict {
+            Verdict::Refused { refusal, stage } => self.dead_letter(&outcome.record, refusal, *stage, form),
+            Verdict::Scored(_) | Verdict::Tombstone => {
+                self.dead_letter(&outcome.record, &refused_by_broker(code, letter.reason), Stage::Publish, form)
+            }
         }
-        let digest = Sha256::digest(letter.value.as_deref().unwrap_or_default());
-        let digest = hex::encode(digest);
-        let headers = letter
-            .headers
-            .clone()
-            .insert(KafkaHeader { key: "dlq.truncated", value: Some("true") })
-            .insert(KafkaHeader { key: "dlq.sha256", value: Some(&digest) });
-        Letter { kind: letter.kind, reason: letter.reason, topic: Arc::clone(&letter.topic), value: None, headers }
     }
+}
+
+/// Why the broker refused what was no dead letter; `told` is the reason where it has become one meanwhile.
+fn refused_by_broker(code: RDKafkaErrorCode, told: &str) -> Refusal {
+    if code == RDKafkaErrorCode::InvalidRecord || told == Reason::BadField.as_str() {
+        let why = "the output topic refused the result; a compacted topic takes no record without a key";
+        return Refusal::new(Reason::BadField, format!("{why}: {code}"));
+    }
+    Refusal::new(Reason::ResultTooLarge, format!("the broker refused the result: {code}"))
 }
 
 /// The code of an error that says: the broker will never take this message as it is.

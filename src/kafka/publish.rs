@@ -16,7 +16,7 @@ use super::Settings;
 use super::client::{self, Error, Logged};
 use super::letter::{Letter, Letters, refusal};
 use super::settle::Settler;
-use crate::message::{Outcome, Record};
+use crate::message::Outcome;
 
 /// How long to wait when librdkafka's queue is full.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
@@ -75,7 +75,7 @@ impl Publisher {
         }
         let started = Instant::now();
         let letter = shared.letters.of(&outcome);
-        let delivery = enqueue(&shared.producer, &letter, &outcome.record).await;
+        let delivery = enqueue(&shared.producer, &letter).await;
         deliveries.spawn(async move { shared.deliver(outcome, letter, delivery, started).await });
     }
 }
@@ -101,21 +101,17 @@ impl Publishing {
                 letter = self.letters.reduced(&letter, &outcome, code);
             }
             alone = true;
-            delivery = enqueue(&self.alone, &letter, &outcome.record).await;
+            delivery = enqueue(&self.alone, &letter).await;
         }
         self.settler.settle(&outcome, &letter, started);
         Ok(())
     }
 }
 
-async fn enqueue(
-    producer: &FutureProducer<Logged>,
-    letter: &Letter,
-    record: &Record,
-) -> Result<DeliveryFuture, KafkaError> {
+async fn enqueue(producer: &FutureProducer<Logged>, letter: &Letter) -> Result<DeliveryFuture, KafkaError> {
     loop {
         let mut message = FutureRecord::<[u8], [u8]>::to(&letter.topic).headers(letter.headers.clone());
-        message.key = record.key.as_deref();
+        message.key = letter.key.as_deref();
         message.payload = letter.value.as_deref();
         match producer.send_result(message) {
             Ok(delivery) => return Ok(delivery),

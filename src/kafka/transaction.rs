@@ -38,6 +38,8 @@ use crate::retry;
 const CALL: Duration = Duration::from_secs(10);
 /// How long the transactional id may take to be ours at the start.
 const FIRST_CALL: Duration = Duration::from_secs(30);
+/// How soon a failed delivery is noticed.
+const TICK: Duration = Duration::from_millis(100);
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// The publishing stage.
@@ -184,7 +186,7 @@ impl Transactions {
         loop {
             let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&letter.topic, place);
             message = message.headers(letter.headers.clone());
-            message.key = held.outcome.record.key.as_deref();
+            message.key = letter.key.as_deref();
             message.payload = letter.value.as_deref();
             match self.producer.send(message) {
                 Ok(()) => return Ok(()),
@@ -196,10 +198,20 @@ impl Transactions {
         }
     }
 
-    /// Waits until the broker has everything sent so far.
+    /// Waits until the broker has everything sent so far, or something failed: the rest is then not sent any more.
     fn flush(&self) -> Result<(), Failure> {
-        let flushed = self.insist(|| self.producer.flush(CALL));
-        self.producer.context().failure().map_or(flushed, Err)
+        loop {
+            let flushed = self.producer.flush(TICK);
+            if let Some(failure) = self.producer.context().failure() {
+                return Err(failure);
+            }
+            match flushed {
+                Ok(()) => return Ok(()),
+                Err(_) if self.membership.has_left() => return Err(Failure::Left),
+                Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => {}
+                Err(error) => return Err(sorted(error)),
+            }
+        }
     }
 
     /// Makes a call again for as long as librdkafka says that it may be made again and the source is in its group.
@@ -314,11 +326,7 @@ fn connect(settings: &Settings, id: &str, timeout: Duration) -> Result<ThreadedP
 }
 
 fn is_retriable(error: &KafkaError) -> bool {
-    match error {
-        KafkaError::Transaction(error) => error.is_retriable(),
-        KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
-        _ => false,
-    }
+    matches!(error, KafkaError::Transaction(error) if error.is_retriable())
 }
 
 fn sorted(error: KafkaError) -> Failure {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use sentistream::settings::Settings;
 use sentistream::worker::Worker;
 
 use crate::support::kafka::{Read, Topics};
@@ -10,9 +11,15 @@ use crate::support::wait_until_async;
 
 /// Starts workers and waits until the group has formed and every worker has a partition.
 pub async fn joined(topics: &Topics, count: usize) -> Vec<Worker> {
+    joined_with(topics, vec![topics.settings(); count]).await
+}
+
+/// As [`joined`], each worker with settings of its own.
+pub async fn joined_with(topics: &Topics, settings: Vec<Settings>) -> Vec<Worker> {
+    let count = settings.len();
     let mut workers = Vec::new();
-    for _ in 0..count {
-        workers.push(Worker::start(&topics.settings()).await.expect("starts"));
+    for settings in settings {
+        workers.push(Worker::start(&settings).await.expect("starts"));
     }
     let share = i64::from(topics.partitions) / i64::try_from(count).expect("few");
     wait_until_async("every worker has its share of the partitions", || {
@@ -70,7 +77,7 @@ async fn two_workers_give_every_post_exactly_one_outcome_in_order() {
 }
 
 /// Published in the order of the input partition.
-fn assert_in_order(results: &[Read]) {
+pub fn assert_in_order(results: &[Read]) {
     let mut by_output: BTreeMap<(i32, i64), Vec<(i64, i64)>> = BTreeMap::new();
     for result in results {
         let (partition, offset) = origin_of(result);

@@ -11,6 +11,7 @@
 mod admin;
 mod command_line;
 mod end_to_end;
+mod exactly_once;
 mod hostile_input;
 mod overload;
 mod readme;
@@ -19,3 +20,4 @@ mod retention;
 mod same_numbers;
 mod shutdown;
 mod support;
+mod unavailable;

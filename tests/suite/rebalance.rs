@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use sentistream::kafka::Delivery;
+use sentistream::settings::Settings;
 use sentistream::worker::Worker;
 
-use crate::end_to_end::{joined, origin_of, stop};
+use crate::end_to_end::{joined, joined_with, origin_of, stop};
 use crate::support::kafka::Topics;
 use crate::support::photos::posts;
 use crate::support::wait_until_async;
@@ -48,4 +50,63 @@ async fn a_worker_that_joins_midway_loses_nothing() {
         results.iter().map(|read| read.json()["result_id"].as_str().expect("id").to_owned()).collect();
     assert_eq!(ids.len(), fed.len(), "a doubled result has the same id");
     assert_eq!(topics.committed(), i64::try_from(fed.len()).expect("few"));
+}
+
+/// One worker, three, and one again, while posts keep coming.
+async fn scaling_loses_nothing(topics: &Topics, settings: impl Fn(usize) -> Settings) {
+    let mut fed = posts("post", 360);
+    let rest = fed.split_off(60);
+    let mut rest = rest.chunks(4);
+    let mut feed_some = || {
+        let some = rest.next().unwrap_or_default();
+        topics.feed(some);
+        fed.extend_from_slice(some);
+    };
+    let mut workers = joined_with(topics, vec![settings(0)]).await;
+    topics.feed(&posts("post", 60));
+    for number in 1..3 {
+        workers.push(Worker::start(&settings(number)).await.expect("starts"));
+    }
+    wait_until_async("three workers share six partitions", || {
+        feed_some();
+        workers.iter().all(|worker| worker.metrics.assigned_partitions.get() == 2)
+    })
+    .await;
+    let last = workers.split_off(1);
+    for leaving in last {
+        leaving.stopper().stop();
+        feed_some();
+        assert_eq!(leaving.drained().await.expect("drains").unsettled, 0);
+    }
+    wait_until_async("the first has them all again", || {
+        feed_some();
+        workers[0].metrics.assigned_partitions.get() == 6
+    })
+    .await;
+    topics.wait_for_committed_outcomes(fed.len()).await;
+    stop(workers).await;
+    let results = topics.read_all(&topics.output());
+    let origins: BTreeSet<(i64, i64)> = results.iter().map(origin_of).collect();
+    assert_eq!(origins.len(), fed.len(), "every post has a result");
+    assert_eq!(topics.committed(), i64::try_from(fed.len()).expect("few"));
+    assert_eq!(results.len(), fed.len(), "whoever leaves in order leaves nothing to do again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn from_one_worker_to_three_and_back_at_least_once() {
+    let topics = Topics::create("scale", 6).await;
+    scaling_loses_nothing(&topics, |_| topics.settings()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn from_one_worker_to_three_and_back_exactly_once() {
+    let topics = Topics::create("scale-exactly", 6).await;
+    scaling_loses_nothing(&topics, |_| {
+        let mut settings = topics.settings();
+        settings.kafka.delivery = Delivery::ExactlyOnce;
+        settings
+    })
+    .await;
 }

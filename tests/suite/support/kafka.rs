@@ -1,11 +1,12 @@
 //! Topics of a test's own on the real broker, written to and read with plain clients rather than with the code under test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -91,7 +92,7 @@ impl Topics {
         }
     }
 
-    fn config(&self) -> ClientConfig {
+    pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
         config
@@ -150,8 +151,11 @@ impl Topics {
 
     fn reader(&self, topic: &str) -> BaseConsumer {
         let mut config = self.config();
-        let consumer: BaseConsumer =
-            config.set("group.id", format!("{}-reader", self.name)).create().expect("consumer");
+        let consumer: BaseConsumer = config
+            .set("group.id", format!("{}-reader", self.name))
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("consumer");
         let mut assignment = TopicPartitionList::new();
         for partition in 0..self.partitions {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("valid");
@@ -160,18 +164,22 @@ impl Topics {
         consumer
     }
 
-    /// Everything on the topic up to its present end.
+    /// Everything on the topic up to its present end; of transactions only what is committed.
     pub fn read_all(&self, topic: &str) -> Vec<Read> {
         let consumer = self.reader(topic);
-        let ends =
-            (0..self.partitions).map(|number| consumer.fetch_watermarks(topic, number, PATIENCE).expect("watermarks"));
-        let mut left: i64 = ends.map(|(low, high)| high - low).sum();
+        let mut at_end = BTreeSet::new();
         let mut reads = Vec::new();
         let deadline = Instant::now() + PATIENCE;
-        while left > 0 {
-            assert!(Instant::now() < deadline, "{left} records of {topic} could not be read");
-            let Some(message) = consumer.poll(Duration::from_millis(200)) else { continue };
-            let message = message.expect("readable");
+        while at_end.len() < usize::try_from(self.partitions).expect("few") {
+            assert!(Instant::now() < deadline, "{topic} could not be read to its end: {at_end:?}");
+            let message = match consumer.poll(Duration::from_millis(200)) {
+                None => continue,
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    at_end.insert(partition);
+                    continue;
+                }
+                Some(message) => message.expect("readable"),
+            };
             reads.push(Read {
                 key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
                 value: message.payload().map(<[u8]>::to_vec),
@@ -179,7 +187,6 @@ impl Topics {
                 partition: message.partition(),
                 offset: message.offset(),
             });
-            left -= 1;
         }
         reads
     }
@@ -199,6 +206,15 @@ impl Topics {
         super::wait_until_async(&format!("{at_least} outcomes are published"), || {
             outcomes = tokio::task::block_in_place(|| self.count(&self.output()) + self.count(&self.dead_letters()));
             outcomes >= at_least
+        })
+        .await;
+    }
+
+    /// Waits until results and dead letters together, read as committed, are at least so many.
+    pub async fn wait_for_committed_outcomes(&self, at_least: usize) {
+        super::wait_until_async(&format!("{at_least} outcomes are committed"), || {
+            let read = |topic: &str| tokio::task::block_in_place(|| self.read_all(topic).len());
+            read(&self.output()) + read(&self.dead_letters()) >= at_least
         })
         .await;
     }
