@@ -31,6 +31,8 @@ const LAST_DELIVERIES: Duration = Duration::from_secs(5);
 /// What leaving the group may take when the worker cannot go on.
 const LEAVING: Duration = Duration::from_secs(5);
 
+const MODEL_FAILED: &str = "the model cannot go on";
+
 /// A worker that has joined (or is joining) its group.
 pub struct Worker {
     /// Everything it counts.
@@ -113,6 +115,17 @@ impl Worker {
         Ok(Self { metrics, admin, stop, health, source: source_ended, publisher, failure, grace })
     }
 
+    /// The cause, where all that is known is that no more outcomes come: whoever failed says so a little later.
+    async fn why_it_ended(&mut self) -> anyhow::Error {
+        if let Ok(error) = self.failure.try_recv() {
+            return anyhow!(error).context(MODEL_FAILED);
+        }
+        match tokio::time::timeout(LEAVING, &mut self.source).await {
+            Ok(Ok(Err(error))) => error,
+            _ => anyhow!("the pipeline ended by itself"),
+        }
+    }
+
     /// A handle that stops this worker.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
@@ -131,7 +144,7 @@ impl Worker {
                 source_over = true;
                 source_ended(drained)
             }
-            Ok(error) = &mut self.failure => Err(anyhow!(error).context("the model cannot go on")),
+            Ok(error) = &mut self.failure => Err(anyhow!(error).context(MODEL_FAILED)),
             published = &mut self.publisher => {
                 publisher_ended = true;
                 match published_or_panicked(published) {
@@ -139,7 +152,10 @@ impl Worker {
                         source_over = true;
                         source_ended((&mut self.source).await)
                     }
-                    Ok(()) => Err(anyhow!("the pipeline ended by itself")),
+                    Ok(()) => {
+                        source_over = true;
+                        Err(self.why_it_ended().await)
+                    }
                     Err(error) => Err(error),
                 }
             }

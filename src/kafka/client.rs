@@ -97,6 +97,8 @@ impl Error {
 fn common(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "sentistream");
+    // A broker that is back is found within a second; by default it may take ten.
+    config.set("reconnect.backoff.max.ms", "1000");
     for (key, value) in &settings.options {
         config.set(key, value);
     }
