@@ -55,6 +55,7 @@ fn record(image: &[u8], budget: &std::sync::Arc<Budget>) -> Record {
         value: Some(image.to_vec().into()),
         headers: vec![header("content-type", "image/jpeg"), header("metadata", metadata)],
         timestamp: None,
+        fetched: None,
     }
 }
 

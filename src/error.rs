@@ -85,7 +85,9 @@ impl fmt::Display for Reason {
 /// The stage that refused a record (`dlq.stage`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Envelope, image bytes and text: everything before the model.
+    /// Fetching the image by its URL.
+    Fetch,
+    /// Envelope, image bytes and text: everything else before the model.
     Decode,
     /// The model's stages.
     Model,
@@ -98,6 +100,7 @@ impl Stage {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Fetch => "fetch",
             Self::Decode => "decode",
             Self::Model => "model",
             Self::Publish => "publish",
@@ -113,12 +116,14 @@ pub struct Refusal {
     pub reason: Reason,
     /// One line for a person: what was found, and where.
     pub detail: String,
+    /// How often it was tried; more than once only where the fault might have passed.
+    pub attempts: u32,
 }
 
 impl Refusal {
     /// A refusal with its one-line detail (line breaks in `detail`, which may quote input, become spaces).
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         let detail: String = detail.into().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Self { reason, detail }
+        Self { reason, detail, attempts: 1 }
     }
 }

@@ -28,6 +28,7 @@ pub mod budget;
 pub mod cli;
 pub mod decode;
 pub mod error;
+pub mod fetch;
 pub mod health;
 pub mod kafka;
 pub mod message;

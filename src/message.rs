@@ -3,11 +3,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::budget::Permit;
 use crate::error::{Refusal, Stage};
@@ -53,25 +53,31 @@ impl fmt::Display for Origin {
 pub struct Assignment {
     /// Unique within this process.
     pub generation: u64,
-    revoked: AtomicBool,
+    revoked: watch::Sender<bool>,
 }
 
 impl Assignment {
     /// A live assignment.
     #[must_use]
     pub fn new(generation: u64) -> Arc<Self> {
-        Arc::new(Self { generation, revoked: AtomicBool::new(false) })
+        Arc::new(Self { generation, revoked: watch::Sender::new(false) })
     }
 
     /// From now on outcomes of this assignment are dropped.
     pub fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
+        self.revoked.send_replace(true);
     }
 
     /// Whether the partition was taken away.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
+        *self.revoked.borrow()
+    }
+
+    /// Waits until the partition is taken away.
+    pub async fn revoked(&self) {
+        // Fails only without a sender, and that is ours.
+        let _ = self.revoked.subscribe().wait_for(|revoked| *revoked).await;
     }
 }
 
@@ -114,6 +120,17 @@ pub struct Record {
     pub headers: Vec<Header>,
     /// The record's timestamp, where it has one.
     pub timestamp: Option<Timestamp>,
+    /// The image that `image.url` names, once it is there; never part of a dead letter.
+    pub fetched: Option<Fetched>,
+}
+
+/// An image that was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Encoded image bytes.
+    pub image: Bytes,
+    /// Given back when the image is dropped, so that what is fetched and not yet decoded is bounded.
+    pub slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Record {

@@ -23,8 +23,12 @@ pub struct Metrics {
     pub outcomes: IntCounterVec,
     /// From pull to acknowledged outcome.
     pub post_seconds: Histogram,
-    /// Time spent in a `stage`, per record (`envelope`, `pixels`, `tokens`, `publish`) or per batch (the graphs).
+    /// Time spent in a `stage`, per record (`fetch`, `envelope`, `pixels`, `tokens`, `publish`) or per batch (the graphs).
     pub stage_seconds: HistogramVec,
+    /// Posts whose image is being fetched, or waits for its turn.
+    pub fetches_in_flight: IntGauge,
+    /// Attempts at an image after one that failed.
+    pub fetch_retries: IntCounter,
     /// Posts per batch.
     pub batch_size: Histogram,
     /// Batches by the `reason` they were started.
@@ -68,6 +72,8 @@ impl Metrics {
             outcomes: make.counters("outcomes_total", "Outcomes acknowledged.", &["kind", "reason"]),
             post_seconds: make.histogram("post_seconds", "From pull to acknowledged outcome.", SECONDS),
             stage_seconds: make.histograms("stage_seconds", "Time in a stage, per record or batch.", &["stage"]),
+            fetches_in_flight: make.gauge("fetches_in_flight", "Posts whose image by URL is not there yet."),
+            fetch_retries: make.counter("fetch_retries_total", "Attempts at an image after one that failed."),
             batch_size: make.histogram("batch_posts", "Posts per batch.", POSTS),
             batches: make.counters("batches_total", "Batches by why they were started.", &["reason"]),
             in_flight_records: make.gauge("in_flight_records", "Records pulled and not yet settled."),

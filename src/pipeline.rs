@@ -3,6 +3,7 @@
 //! `sentistream score`. Everything that is scored is scored here.
 //!
 //! ```text
+//!  ┌──(fetch thread, where fetching is on: a task for each image by URL ──[in_flight_records]──>)
 //! records ──[in_flight_records]──> decode threads ──[batch.max_posts]──> batch task ──[1]──> model thread ─┐
 //!              tombstones and refused records ──[in_flight_records]──> order task <────────────────────────┘
 //!                                                        order task ──[in_flight_records]──> outcomes
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::batch;
 use crate::decode::{Decoded, Decoder};
 use crate::error::{Reason, Refusal, Stage};
+use crate::fetch::{self, Fetcher};
 use crate::message::{Outcome, Prepared, Record};
 use crate::metrics::Metrics;
 use crate::model::{self, Model, ModelError};
@@ -48,11 +50,17 @@ pub struct Pipeline {
     pub failure: oneshot::Receiver<ModelError>,
 }
 
-/// Starts the stages; call it within a tokio runtime. `model` must be warm.
+/// Starts the stages; call it within a tokio runtime. `model` must be warm. Without a `fetcher` there is no fetch stage.
 ///
 /// # Errors
 /// When the system gives no more threads.
-pub fn spawn(sizes: &Sizes, decoder: &Arc<Decoder>, model: Model, metrics: &Arc<Metrics>) -> std::io::Result<Pipeline> {
+pub fn spawn(
+    sizes: &Sizes,
+    fetcher: Option<Arc<Fetcher>>,
+    decoder: &Arc<Decoder>,
+    model: Model,
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<Pipeline> {
     let (records, pulled) = crossbeam_channel::bounded(sizes.in_flight_records);
     let (prepared_in, prepared) = mpsc::channel(sizes.batch.max_posts);
     let (batches_in, batches) = mpsc::channel(1);
@@ -60,6 +68,10 @@ pub fn spawn(sizes: &Sizes, decoder: &Arc<Decoder>, model: Model, metrics: &Arc<
     let (outcomes_in, outcomes) = mpsc::channel(sizes.in_flight_records);
     let (failure_in, failure) = oneshot::channel();
 
+    let pulled = match fetcher {
+        Some(fetcher) => spawn_fetch(sizes, fetcher, decoder, pulled, finished_in.clone(), metrics)?,
+        None => pulled,
+    };
     for number in 0..sizes.decode_threads {
         let stage = DecodeStage {
             decoder: Arc::clone(decoder),
@@ -80,6 +92,32 @@ pub fn spawn(sizes: &Sizes, decoder: &Arc<Decoder>, model: Model, metrics: &Arc<
     })?;
     tokio::spawn(run_order(finished, outcomes_in, Arc::clone(metrics)));
     Ok(Pipeline { records, outcomes, failure })
+}
+
+/// Puts the fetch stage in front of decoding; returns what is to be decoded.
+fn spawn_fetch(
+    sizes: &Sizes,
+    fetcher: Arc<Fetcher>,
+    decoder: &Arc<Decoder>,
+    records: crossbeam_channel::Receiver<Record>,
+    finished: mpsc::Sender<Outcome>,
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<crossbeam_channel::Receiver<Record>> {
+    let (decode, fetched) = crossbeam_channel::bounded(sizes.in_flight_records);
+    let (decoder, record_bytes) = (Arc::clone(decoder), sizes.record_bytes);
+    let stage = fetch::Stage {
+        fetcher,
+        url_of: Box::new(move |record| {
+            let is_wanted = record.position.permit.bytes() <= record_bytes && !record.position.assignment.is_revoked();
+            if is_wanted { decoder.image_url(record) } else { None }
+        }),
+        records,
+        onward: fetch::Onward { decode, finished },
+        runtime: tokio::runtime::Handle::current(),
+        metrics: Arc::clone(metrics),
+    };
+    thread::Builder::new().name("fetch".into()).spawn(move || stage.run())?;
+    Ok(fetched)
 }
 
 struct DecodeStage {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use crate::decode::{Decoder, FieldSpec, Spec};
+use crate::fetch::Fetcher;
 use crate::health::ModelIdentity;
 use crate::metrics::Metrics;
 use crate::model::{Bundle, Model};
@@ -15,6 +16,8 @@ use crate::settings::Settings;
 
 /// Everything the pipeline is spawned with.
 pub struct Scorer {
+    /// Fetches images by URL, where the settings allow any.
+    pub fetcher: Option<Arc<Fetcher>>,
     /// Shared by the decode threads.
     pub decoder: Arc<Decoder>,
     /// Warm; owned by the model thread.
@@ -28,11 +31,12 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Opens the bundle, checks it, loads its graphs and warms them.
+    /// Prepares fetching, opens the bundle, checks it, loads its graphs and warms them.
     ///
     /// # Errors
-    /// What of bundle, library or provider cannot be used, with the fix.
+    /// What of bundle, library, provider or fetching cannot be used, with the fix.
     pub fn load(settings: &Settings, metrics: &Metrics) -> Result<Self> {
+        let fetcher = Fetcher::new(&settings.fetch, settings.decode.image_bytes, metrics)?.map(Arc::new);
         let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
         let decoder =
             Decoder::new(settings.decode.clone(), spec(&bundle)).context("cannot use the bundle (model.bundle)")?;
@@ -52,7 +56,7 @@ impl Scorer {
             record_bytes: settings.limits.record_bytes,
             batch: settings.batch.clone(),
         };
-        Ok(Self { decoder: Arc::new(decoder), model, labelling: labelling(&bundle), identity, sizes })
+        Ok(Self { fetcher, decoder: Arc::new(decoder), model, labelling: labelling(&bundle), identity, sizes })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
-use crate::{admin, batch, budget, decode, kafka, model, telemetry};
+use crate::{admin, batch, budget, decode, fetch, kafka, model, telemetry};
 
 /// Every option with its default and what it is for.
 pub const DEFAULTS: &str = include_str!("../config/default.yaml");
@@ -23,6 +23,8 @@ pub struct Settings {
     pub limits: budget::Limits,
     /// Limits of a post.
     pub decode: decode::Settings,
+    /// Images by URL.
+    pub fetch: fetch::Settings,
     /// Limits of a batch.
     pub batch: batch::Settings,
     /// Bundle and hardware.
@@ -78,6 +80,7 @@ impl Settings {
         self.kafka.validate()?;
         self.limits.validate()?;
         self.decode.validate()?;
+        self.fetch.validate()?;
         self.batch.validate()?;
         self.model.validate().map_err(|error| error.to_string())?;
         self.log.validate()?;
@@ -98,6 +101,13 @@ impl Settings {
             return Err(format!(
                 "admin.stall_seconds ({}) must be above kafka.revoke_deadline_seconds ({}): a rebalance would look like a stall",
                 self.admin.stall_seconds, self.kafka.revoke_deadline_seconds
+            ));
+        }
+        let longest_fetch = self.fetch.longest().as_secs();
+        if self.fetch.is_on() && longest_fetch >= self.admin.stall_seconds {
+            return Err(format!(
+                "fetch.timeout_ms and fetch.attempts let one image take {longest_fetch} s, which would look like a stall: lower them, or raise admin.stall_seconds ({}) above it",
+                self.admin.stall_seconds
             ));
         }
         Ok(())

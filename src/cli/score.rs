@@ -52,7 +52,7 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let metrics = Arc::new(Metrics::new());
     let scorer = tokio::task::block_in_place(|| Scorer::load(settings, &metrics))?;
     let Pipeline { records, outcomes, failure } =
-        pipeline::spawn(&scorer.sizes, &scorer.decoder, scorer.model, &metrics)?;
+        pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.model, &metrics)?;
     let budget = Budget::new(settings.limits, metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let mut unreadable = 0;
@@ -100,7 +100,8 @@ fn pull(
             pulled_at: Instant::now(),
         };
         let key = post.key.map(Into::into);
-        let record = Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None };
+        let record =
+            Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None, fetched: None };
         if records.send(record).is_err() {
             break;
         }

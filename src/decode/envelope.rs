@@ -72,8 +72,30 @@ struct RawObject<'a> {
     score: Raw<'a>,
 }
 
-/// The post in a record's value.
+/// The post in a record's value. An image by URL is the one that was fetched for the record.
 pub(super) fn read(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
+    let fetched = |_: &str| record.fetched.as_ref().map(|fetched| fetched.image.clone());
+    read_with(record, value, settings, fetched)
+}
+
+/// The URL of the post's image, once all else of the post has been read; `None` where it has none, or cannot be read before
+/// that.
+pub(super) fn image_url(record: &Record, value: &Bytes, settings: &Settings) -> Option<Result<String, Refusal>> {
+    let mut found = None;
+    let note = |url: &str| {
+        found = Some(url.to_owned());
+        Some(Bytes::new())
+    };
+    let post = read_with(record, value, settings, note);
+    found.map(|url| post.map(|_| url))
+}
+
+fn read_with(
+    record: &Record,
+    value: &Bytes,
+    settings: &Settings,
+    by_url: impl FnOnce(&str) -> Option<Bytes>,
+) -> Result<Post, Refusal> {
     if value.is_empty() {
         return Err(Refusal::new(Reason::Empty, "the value is 0 bytes long"));
     }
@@ -84,7 +106,7 @@ pub(super) fn read(record: &Record, value: &Bytes, settings: &Settings) -> Resul
     let given =
         record.header("content-type").map_or(Cow::Borrowed("application/json"), |given| String::from_utf8_lossy(given));
     match given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/json" => read_json(record, value, settings),
+        "application/json" => read_json(record, value, settings, by_url),
         "image/jpeg" | "image/png" | "image/webp" | "image/gif" => read_binary(record, value, settings),
         _ => Err(Refusal::new(
             Reason::UnsupportedContentType,
@@ -95,7 +117,12 @@ pub(super) fn read(record: &Record, value: &Bytes, settings: &Settings) -> Resul
     }
 }
 
-fn read_json(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
+fn read_json(
+    record: &Record,
+    value: &Bytes,
+    settings: &Settings,
+    by_url: impl FnOnce(&str) -> Option<Bytes>,
+) -> Result<Post, Refusal> {
     let text = json::text(value, "the value", settings)?;
     // Whether it is JSON at all is settled first, so that later faults are those of a field.
     let whole: &RawValue = serde_json::from_str(text)
@@ -111,7 +138,7 @@ fn read_json(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post
             published_at: published_at(optional(post.published_at, "published_at", json::string)?, record)?,
             tags: Vec::new(),
         },
-        image: image(post.image, settings)?,
+        image: image(post.image, settings, by_url)?,
         metadata: post.metadata.map_or_else(|| Ok(Metadata::default()), |raw| metadata(raw.get(), settings))?,
     })
 }
@@ -174,17 +201,17 @@ fn published_at(given: Option<Cow<'_, str>>, record: &Record) -> Result<Option<T
     Ok(Some(parsed))
 }
 
-fn image(raw: Raw<'_>, settings: &Settings) -> Result<Bytes, Refusal> {
+fn image(raw: Raw<'_>, settings: &Settings, by_url: impl FnOnce(&str) -> Option<Bytes>) -> Result<Bytes, Refusal> {
     let missing = || Refusal::new(Reason::NoImage, "the post has no image: image.data (base64) is missing");
     let image: RawImage = json::object(raw.ok_or_else(missing)?.get(), "image")?;
     match (image.data, image.url) {
         (Some(_), Some(_)) => Err(bad_field("image must have one of data and url, not both")),
         (Some(data), None) => base64(&json::string(data, "image.data")?, settings),
         (None, Some(url)) => {
-            json::string(url, "image.url")?;
-            let detail = "image.url: images are not fetched; send the bytes as image.data (base64), or as the record's \
-                          value with the content-type image/jpeg, image/png, image/webp or image/gif";
-            Err(Refusal::new(Reason::FetchRefused, detail))
+            let detail = "image.url: images are not fetched unless fetch.hosts or fetch.root is set; or send the bytes as \
+                          image.data (base64), or as the record's value with the content-type image/jpeg, image/png, \
+                          image/webp or image/gif";
+            by_url(&json::string(url, "image.url")?).ok_or_else(|| Refusal::new(Reason::FetchRefused, detail))
         }
         (None, None) => Err(missing()),
     }

@@ -23,7 +23,7 @@ mod webp;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -192,7 +192,20 @@ impl Decoder {
         let Some(value) = record.value.clone() else {
             return Decoded::Settled(Outcome { record, verdict: Verdict::Tombstone });
         };
-        settle(record, metrics, |record| self.prepare(record, &value, metrics))
+        let mut decoded = settle(record, metrics, |record| self.prepare(record, &value, metrics));
+        // The next image may be fetched in its place, however long the model takes.
+        match &mut decoded {
+            Decoded::Prepared(prepared) => prepared.record.fetched = None,
+            Decoded::Settled(outcome) => outcome.record.fetched = None,
+        }
+        decoded
+    }
+
+    /// The URL of the image of a post that is whole but for it, or why the post is refused; `None` where the record is no
+    /// post with an image by URL.
+    pub fn image_url(&self, record: &Record) -> Option<Result<String, Refusal>> {
+        let value = record.value.as_ref().filter(|value| may_have_url(value))?;
+        contained(|| envelope::image_url(record, value, &self.settings)).ok().flatten()
     }
 
     fn prepare(&self, record: &Record, value: &Bytes, metrics: &Metrics) -> Result<Parts, Refusal> {
@@ -230,6 +243,15 @@ impl Decoder {
         flags.extend(truncated.then_some(Flag::TextTruncated));
         Ok(fields)
     }
+}
+
+/// Whether the name `url` is in a JSON text, spelt out or escaped. Spares a post that brings its image a second reading.
+fn may_have_url(json: &[u8]) -> bool {
+    static NAME: LazyLock<regex::bytes::Regex> = LazyLock::new(|| {
+        #[expect(clippy::expect_used, reason = "a literal")]
+        regex::bytes::Regex::new(r#""url"|\\u"#).expect("a valid pattern")
+    });
+    NAME.is_match(json)
 }
 
 /// A [`Prepared`] without the record, which stays outside of what may panic.

@@ -65,6 +65,7 @@ pub(super) fn record(value: impl Into<Bytes>) -> Record {
         value: Some(value.into()),
         headers: Vec::new(),
         timestamp: None,
+        fetched: None,
     }
 }
 

@@ -107,7 +107,7 @@ impl Letters {
                 headers = headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() });
             }
         }
-        let attempts = record.attempts_before().saturating_add(1);
+        let attempts = record.attempts_before().saturating_add(refusal.attempts);
         for (key, value) in &dead_letter_headers(refusal, stage, origin, attempts, Timestamp::now()) {
             headers = headers.insert(KafkaHeader { key, value: Some(value) });
         }

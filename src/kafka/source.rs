@@ -177,6 +177,7 @@ impl Source {
             value: message.payload().map(Bytes::copy_from_slice),
             headers,
             timestamp: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            fetched: None,
         };
         // Only fails when the pipeline is gone, which the worker notices by itself.
         let _ = self.wiring.records.send(record);

@@ -196,7 +196,7 @@ mod tests {
         };
         let tags = tags.iter().map(ToString::to_string).collect();
         Prepared {
-            record: Record { position, key: None, value: None, headers: vec![], timestamp: None },
+            record: Record { position, key: None, value: None, headers: vec![], timestamp: None, fetched: None },
             facts: Facts { id: "post".into(), source: None, published_at: None, tags },
             input,
             flags: vec![Flag::TextTruncated],

@@ -121,7 +121,7 @@ fn an_image_comes_in_exactly_one_way() {
         (r#"{"data": 7}"#, "bad_field: image.data must be a string"),
         (r#"{"url": 7}"#, "bad_field: image.url must be a string"),
         (r#"{"data": "AAEC", "url": "https://a/b"}"#, "bad_field: image must have one of data and url"),
-        (r#"{"url": "https://a/b"}"#, "fetch_refused: image.url: images are not fetched; send"),
+        (r#"{"url": "https://a/b"}"#, "fetch_refused: image.url: images are not fetched unless"),
         (r#"{"data": "AA EC"}"#, "bad_base64: image.data: "),
         (r#"{"data": "AAEC\n"}"#, "bad_base64: image.data: "),
         (r#"{"data": "A"}"#, "bad_base64: image.data: "),
