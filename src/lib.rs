@@ -18,6 +18,8 @@
 //! is the one batch prefetched while the model is busy. A record takes a permit of the [`budget`] when it is pulled and
 //! gives it back when the broker has its outcome, so what is in flight is bounded in records and bytes, whatever the lag.
 //!
+//! Where images by URL are fetched, [`fetch`] stands before decoding: a task for each such post, the others pass through.
+//!
 //! Everything between the two ends is [`pipeline`], which `sentistream score` runs too, between files and standard
 //! output: the same code, the same numbers. [`message`] says what travels, [`worker`] composes source, pipeline and
 //! publisher, [`cli`] is the command line.

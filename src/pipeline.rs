@@ -103,7 +103,7 @@ fn spawn_fetch(
     finished: mpsc::Sender<Outcome>,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<crossbeam_channel::Receiver<Record>> {
-    let (decode, fetched) = crossbeam_channel::bounded(sizes.in_flight_records);
+    let (decode, to_decode) = crossbeam_channel::bounded(sizes.in_flight_records);
     let (decoder, record_bytes) = (Arc::clone(decoder), sizes.record_bytes);
     let stage = fetch::Stage {
         fetcher,
@@ -117,7 +117,7 @@ fn spawn_fetch(
         metrics: Arc::clone(metrics),
     };
     thread::Builder::new().name("fetch".into()).spawn(move || stage.run())?;
-    Ok(fetched)
+    Ok(to_decode)
 }
 
 struct DecodeStage {

@@ -245,11 +245,11 @@ impl Decoder {
     }
 }
 
-/// Whether the name `url` is in a JSON text, spelt out or escaped. Spares a post that brings its image a second reading.
+/// Whether a JSON text may have a field `url`, spelt out or with a letter of it escaped. Spares a post that brings its image a second reading.
 fn may_have_url(json: &[u8]) -> bool {
     static NAME: LazyLock<regex::bytes::Regex> = LazyLock::new(|| {
         #[expect(clippy::expect_used, reason = "a literal")]
-        regex::bytes::Regex::new(r#""url"|\\u"#).expect("a valid pattern")
+        regex::bytes::Regex::new(r#"(?i-u)"url"|\\u00(75|72|6c)"#).expect("a valid pattern")
     });
     NAME.is_match(json)
 }

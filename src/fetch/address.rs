@@ -1,5 +1,5 @@
 //! Which addresses may be reached: public ones, and those of `fetch.networks`. What has a special purpose is refused, by the
-//! registries of IANA; of IPv6 only global unicast (2000::/3) is public at all. An IPv4 address that is wrapped in an IPv6
+//! registries of IANA; of IPv6 only global unicast (`2000::/3`) is public at all. An IPv4 address that is wrapped in an IPv6
 //! one is refused as such, and where its wrapping is permitted by a network it must be permitted itself.
 //!
 //! Where clouds serve a machine's own credentials is refused always, whatever the networks say.
@@ -10,13 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
-    let [a, b, c, d] = octets;
-    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
+    Ipv4Net::new_assert(Ipv4Addr::from_octets(octets), prefix)
 }
 
 const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
-    let [a, b, c, d, e, f, g, h] = segments;
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
+    Ipv6Net::new_assert(Ipv6Addr::from_segments(segments), prefix)
 }
 
 const METADATA: &str = "a cloud's metadata";

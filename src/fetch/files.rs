@@ -37,6 +37,9 @@ impl Files {
         let path = url.to_file_path().map_err(|()| refused(format!("{}: not a path of this machine", shown(url))))?;
         let beneath = path.strip_prefix(&self.root);
         let beneath = beneath.map_err(|_| refused(format!("{}: not below fetch.root", shown(url))))?.to_owned();
+        if beneath.as_os_str().is_empty() {
+            return Err(not_a_file(url));
+        }
         let slot = self.slots.of_all().await;
         let (folder, image_bytes, given) = (Arc::clone(&self.folder), self.image_bytes, url.clone());
         let reading = tokio::task::spawn_blocking(move || read(&folder, &beneath, &given, image_bytes));
@@ -52,6 +55,10 @@ impl Files {
     }
 }
 
+fn not_a_file(url: &Url) -> Refusal {
+    refused(format!("{}: not a regular file", shown(url)))
+}
+
 fn read(folder: &Dir, path: &Path, url: &Url, image_bytes: usize) -> Result<Bytes, Refusal> {
     let unreadable = |error: io::Error| {
         let detail = format!("{}: {error}", shown(url));
@@ -65,7 +72,7 @@ fn read(folder: &Dir, path: &Path, url: &Url, image_bytes: usize) -> Result<Byte
     let file = folder.open_with(path, OpenOptions::new().read(true).custom_flags(FLAGS)).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(refused(format!("{}: not a regular file", shown(url))));
+        return Err(not_a_file(url));
     }
     let mut image = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(usize::MAX).min(image_bytes));
     file.take(image_bytes as u64 + 1).read_to_end(&mut image).map_err(unreadable)?;

@@ -44,12 +44,7 @@ impl Stage {
                     self.onward.finished.blocking_send(Outcome::refused(record, Name::Decode, refusal)).is_ok()
                 }
                 Some(Ok(url)) => {
-                    let (fetcher, onward, metrics) =
-                        (Arc::clone(&self.fetcher), self.onward.clone(), Arc::clone(&self.metrics));
-                    self.runtime.spawn(async move {
-                        let fetched = fetch(fetcher, url, &record, &metrics).await;
-                        onward.hand_on(record, fetched).await;
-                    });
+                    self.start(url, record);
                     true
                 }
             };
@@ -58,16 +53,24 @@ impl Stage {
             }
         }
     }
+
+    fn start(&self, url: String, record: Record) {
+        let (fetcher, onward, metrics) = (Arc::clone(&self.fetcher), self.onward.clone(), Arc::clone(&self.metrics));
+        self.runtime.spawn(async move {
+            let image = image(fetcher, url, &record, &metrics).await;
+            onward.hand_on(record, image).await;
+        });
+    }
 }
 
 /// The image, unless its record is taken away meanwhile: then whatever comes is dropped by the order stage.
-async fn fetch(fetcher: Arc<Fetcher>, url: String, record: &Record, metrics: &Metrics) -> Result<Fetched, Refusal> {
+async fn image(fetcher: Arc<Fetcher>, url: String, record: &Record, metrics: &Metrics) -> Result<Fetched, Refusal> {
     let started = Instant::now();
     metrics.fetches_in_flight.inc();
     // A task of its own, so that a panic costs this record only.
     let mut fetching = tokio::spawn(async move { fetcher.fetch(&url).await });
-    let fetched = tokio::select! {
-        fetched = &mut fetching => fetched.unwrap_or_else(|panicked| {
+    let ended = tokio::select! {
+        ended = &mut fetching => ended.unwrap_or_else(|panicked| {
             metrics.panics.inc();
             Err(failed(panicked.to_string()))
         }),
@@ -78,13 +81,13 @@ async fn fetch(fetcher: Arc<Fetcher>, url: String, record: &Record, metrics: &Me
     };
     metrics.fetches_in_flight.dec();
     metrics.stage_seconds.with_label_values(&["fetch"]).observe(started.elapsed().as_secs_f64());
-    fetched
+    ended
 }
 
 impl Onward {
     /// Fails only when the pipeline is gone, and the record with it.
-    async fn hand_on(&self, mut record: Record, fetched: Result<Fetched, Refusal>) {
-        match fetched {
+    async fn hand_on(&self, mut record: Record, image: Result<Fetched, Refusal>) {
+        match image {
             Ok(fetched) => {
                 record.fetched = Some(fetched);
                 let _ = self.decode.send(record);

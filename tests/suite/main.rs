@@ -12,6 +12,7 @@ mod admin;
 mod command_line;
 mod end_to_end;
 mod exactly_once;
+mod fetch;
 mod hostile_input;
 mod overload;
 mod readme;

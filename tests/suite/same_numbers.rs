@@ -27,7 +27,7 @@ fn numbers(result: &Value) -> BTreeMap<String, f64> {
 }
 
 /// The largest difference; the same numbers must be there.
-fn difference(one: &Value, other: &Value) -> f64 {
+pub fn difference(one: &Value, other: &Value) -> f64 {
     let (one, other) = (numbers(one), numbers(other));
     assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
     one.iter().map(|(name, value)| (value - other[name]).abs()).fold(0.0, f64::max)
