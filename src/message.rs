@@ -140,7 +140,7 @@ impl Record {
         header(&self.headers, key)
     }
 
-    /// How often the record ended as a dead letter before, if it was replayed from there.
+    /// How often the record was tried before, if it was replayed from the dead letters.
     #[must_use]
     pub fn attempts_before(&self) -> u32 {
         let header = self.header("dlq.attempts").and_then(|value| str::from_utf8(value).ok());

@@ -3,15 +3,16 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use prometheus::IntCounter;
 use url::Url;
 
 use super::settings::LONGEST_PAUSE;
 use super::{failed, shown};
 use crate::error::Refusal;
+use crate::retry::pauses;
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+/// A server is not asked again as soon as a broker is: the first pause is 0.4 to 0.8 s.
+const SKIPPED_PAUSES: usize = 3;
 
 /// Why an attempt gave no image.
 pub(super) enum Failure {
@@ -33,7 +34,7 @@ impl From<Refusal> for Failure {
 }
 
 pub(super) struct Tries {
-    pauses: ExponentialBackoff,
+    pauses: Box<dyn Iterator<Item = Duration> + Send>,
     timeout: Duration,
     /// Of the present attempt's time: a redirect goes on with what is left of it.
     left: Duration,
@@ -43,14 +44,8 @@ pub(super) struct Tries {
 
 impl Tries {
     pub(super) fn new(attempts: u32, timeout: Duration, retries: IntCounter) -> Self {
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(SHORTEST_PAUSE)
-            // The jitter adds up to as much again.
-            .with_max_delay(LONGEST_PAUSE / 2)
-            .with_factor(3.0)
-            .with_max_times(attempts.saturating_sub(1) as usize)
-            .with_jitter();
-        Self { pauses: pauses.build(), timeout, left: timeout, made: 1, retries }
+        let pauses = pauses().skip(SKIPPED_PAUSES).take(attempts.saturating_sub(1) as usize);
+        Self { pauses: Box::new(pauses), timeout, left: timeout, made: 1, retries }
     }
 
     /// Within what is left of the attempt's time.

@@ -17,8 +17,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 fn record(assignment: &Arc<Assignment>, value: &str) -> Record {
     let gauge = |name: &str| prometheus::IntGauge::new(name, "test").expect("valid name");
     let limits = Limits { records: 1, bytes: 1 << 20, record_bytes: 1 << 20 };
+    let origin = Origin { topic: "posts".into(), partition: 0, offset: 0 };
     let position = Position {
-        origin: Origin { topic: "posts".into(), partition: 0, offset: 0 },
+        place: origin.clone(),
+        origin,
         assignment: Arc::clone(assignment),
         sequence: 0,
         permit: Budget::new(limits, gauge("records"), gauge("bytes")).admit(1),
