@@ -165,6 +165,25 @@ mod tests {
     }
 
     #[test]
+    fn fetching_is_off_until_it_is_turned_on() {
+        assert!(!from_environment(&[]).expect("valid").fetch.is_on());
+        let on = from_environment(&[
+            ("SENTISTREAM__FETCH__HOSTS", "cdn.example.com, *.images.example.net:8443"),
+            ("SENTISTREAM__FETCH__NETWORKS", "10.20.0.0/16,fd12::/16"),
+        ]);
+        let on = on.expect("valid").fetch;
+        assert_eq!((on.is_on(), on.hosts.len(), on.networks.len()), (true, 2, 2));
+        assert!(from_environment(&[("SENTISTREAM__FETCH__ROOT", "/srv/images")]).expect("valid").fetch.is_on());
+        let host = refusal(&[("SENTISTREAM__FETCH__HOSTS", "https://cdn.example.com/")]);
+        assert!(host.contains("fetch.hosts") && host.contains("https://cdn.example.com/"), "{host}");
+        let network = refusal(&[("SENTISTREAM__FETCH__NETWORKS", "10.20.0.0/40")]);
+        assert!(network.contains("networks") && network.contains("10.20.0.0/40"), "{network}");
+        let slow = [("SENTISTREAM__FETCH__HOSTS", "a.example"), ("SENTISTREAM__FETCH__TIMEOUT_MS", "60000")];
+        let slow = refusal(&slow);
+        assert!(slow.contains("fetch.timeout_ms") && slow.contains("admin.stall_seconds"), "{slow}");
+    }
+
+    #[test]
     fn numbers_that_no_machine_has_are_refused() {
         for key in [
             "LIMITS__IN_FLIGHT_RECORDS",
@@ -176,6 +195,11 @@ mod tests {
             "KAFKA__COMMIT_INTERVAL_MS",
             "BATCH__MAX_POSTS",
             "BATCH__LINGER_MS",
+            "FETCH__TIMEOUT_MS",
+            "FETCH__REDIRECTS",
+            "FETCH__CONCURRENCY",
+            "FETCH__PER_HOST",
+            "FETCH__ATTEMPTS",
         ] {
             let refused = refusal(&[(&format!("SENTISTREAM__{key}"), &u64::MAX.to_string())]);
             let key = key.split("__").nth(1).unwrap_or_default().to_lowercase();

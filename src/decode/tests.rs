@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::budget::{Budget, Limits};
-use crate::message::{Assignment, Header, Origin, Position};
+use crate::message::{Assignment, Fetched, Header, Origin, Position};
 
 pub(super) fn settings() -> Settings {
     Settings {
@@ -173,6 +173,46 @@ fn hostile_records_end_with_their_reason() {
     ] {
         assert_eq!(end(record(value.clone())), reason, "{}", String::from_utf8_lossy(&value[..value.len().min(60)]));
     }
+}
+
+#[test]
+fn a_post_by_url_is_told_from_any_other() {
+    let url =
+        |value: &[u8]| decoder().image_url(&record(value.to_vec())).map(|url| url.map_err(|refusal| refusal.reason));
+    let found = Some(Ok("https://a/b?c".to_owned()));
+    assert_eq!(url(br#"{"id": "p", "image": {"url": "https://a/b?c"}, "metadata": {"caption": "hi"}}"#), found);
+    assert_eq!(url(br#"{"im\u0061ge": {"\u0075rl": "https:\/\/a\/b?c"}}"#), found);
+    assert_eq!(url(br#"{"image": {"u\u0072l": "https://a/b?c", "data": null}}"#), found);
+    assert_eq!(url(br#"{"image": {"ur\u006C": "https://a/b?c"}}"#), found);
+    assert_eq!(url(br#"{"image": {"url": "a"}, "metadata": {"caption": 7}}"#), Some(Err(Reason::BadField)));
+    for other in [
+        post(&jpeg(50, 40), r#"{"caption": "\"url\"", "url": "https://a/b"}"#),
+        br#"{"image": {"url": "a", "data": "AAAA"}}"#.to_vec(),
+        br#"{"image": {"url": 7}}"#.to_vec(),
+        br#"{"url": "https://a/b"}"#.to_vec(),
+        br#""url""#.to_vec(),
+        b"\"url\" \xFF".to_vec(),
+        Vec::new(),
+    ] {
+        assert_eq!(url(&other), None, "{}", String::from_utf8_lossy(&other));
+    }
+    let binary = with_header(record(r#"{"image": {"url": "a"}}"#), "content-type", "image/jpeg");
+    assert!(decoder().image_url(&binary).is_none());
+}
+
+#[test]
+fn a_fetched_image_is_decoded_as_the_same_inline_and_let_go() {
+    let metadata = r#"{"caption": "the dog", "scene": "beach"}"#;
+    let inline = record(post(&jpeg(50, 40), metadata));
+    let mut by_url = record(format!(r#"{{"id": "p", "image": {{"url": "https://a/b"}}, "metadata": {metadata}}}"#));
+    by_url.fetched = Some(Fetched { image: jpeg(50, 40).into(), slot: None });
+    let Decoded::Prepared(inline) = decoder().decode(inline, &Metrics::new()) else { panic!("refused") };
+    let Decoded::Prepared(by_url) = decoder().decode(by_url, &Metrics::new()) else { panic!("refused") };
+    assert_eq!(
+        (by_url.facts, by_url.input.pixels, by_url.input.fields),
+        (inline.facts, inline.input.pixels, inline.input.fields)
+    );
+    assert!(by_url.record.fetched.is_none(), "its slot is free while the post waits for the model");
 }
 
 #[test]
