@@ -2,6 +2,7 @@
 //! letter, and nothing that was not to be reached was asked.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -261,6 +263,65 @@ async fn score_fetches_as_the_stream_does() {
     let expected: Vec<&str> = posts.iter().map(|post| post.id.as_str()).filter(|id| *id != "refused").collect();
     assert_eq!(results.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), expected, "in order");
     assert_same_numbers(&results.into_iter().collect());
+}
+
+/// A server for one name, and its certificate: each connection gets the same photograph.
+fn https_store(name: &str) -> (u16, String) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key).expect("fits"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        let photo = std::fs::read(repository("tests/fixtures/photos/cat.jpg")).expect("sample photograph");
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", photo.len());
+        for stream in listener.incoming().map_while(Result::ok) {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("a connection");
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            // Fails where the client does not trust the certificate.
+            let asked = stream.read(&mut [0; 1024]);
+            let _ =
+                asked.and_then(|_| stream.write_all(&[head.as_bytes(), &photo].concat())).and_then(|()| stream.flush());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    (port, made.cert.pem())
+}
+
+#[test]
+fn a_server_is_trusted_as_the_system_trusts_it() {
+    let ((port, certificate), (other_port, _)) = (https_store("localhost"), https_store("localhost"));
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path
+    };
+    let roots = write("roots.pem", &certificate);
+    let by_url = |id: &str, url: String| json!({"id": id, "image": {"url": url}}).to_string();
+    let list = write(
+        "posts.jsonl",
+        &[
+            by_url("trusted", format!("https://localhost:{port}/cat.jpg")),
+            by_url("another-name", format!("https://127.0.0.1:{port}/cat.jpg")),
+            by_url("not-trusted", format!("https://localhost:{other_port}/cat.jpg")),
+        ]
+        .join("\n"),
+    );
+    let hosts = format!("localhost:{port},127.0.0.1:{port},localhost:{other_port}");
+    let mut command = sentistream(&["score"]);
+    command.arg(list).env("SSL_CERT_FILE", roots).env_remove("SSL_CERT_DIR").env("SENTISTREAM__FETCH__HOSTS", hosts);
+    command.env("SENTISTREAM__FETCH__NETWORKS", "127.0.0.0/8,::1/128").env("SENTISTREAM__FETCH__ATTEMPTS", "1");
+    let (code, out, error) = ended(&command.output().expect("runs"));
+    assert_eq!(code, 3, "{error}");
+    assert!(out.lines().count() == 1 && out.contains("\"trusted\""), "{out}");
+    for id in ["another-name", "not-trusted"] {
+        let line = error.lines().find(|line| line.contains(&format!("refused: {id} "))).unwrap_or_default();
+        assert!(line.contains("fetch_failed") && line.contains("certificate"), "{error}");
+    }
 }
 
 #[test]
