@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A post asks for what its author wrote, so nothing of it is trusted: the host must be listed, every address is checked
-//! after it was resolved and on every redirect ([`address`]), size, time and redirects are limited, and the content type is
+//! after it was resolved and on every redirect (`address.rs`), size, time and redirects are limited, and the content type is
 //! not read. What is told of a URL, in logs and in `dlq.detail`, is scheme, host and path: its query may be a secret.
 
 mod address;
