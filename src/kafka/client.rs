@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// Another worker has the name of this one.
     #[error(
-        "another worker of the group runs under kafka.instance {0} and has taken its place; give every worker a name of its own"
+        "another worker of the group runs under kafka.instance {0} and has taken its place; give every worker a name of its own. Where none does, the broker did not answer for longer than session.timeout.ms and took this worker's return for another's: start it again"
     )]
     Replaced(String),
     /// The client cannot go on (fenced, not authorised …).
