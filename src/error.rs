@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// The closed list of reasons a record becomes a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Reason {
     /// The value is 0 bytes long.
     Empty,
@@ -125,5 +126,19 @@ impl Refusal {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         let detail: String = detail.into().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
         Self { reason, detail, attempts: 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_is_asked_for_by_the_code_that_travels() {
+        for reason in Reason::value_variants() {
+            assert_eq!(Reason::from_str(reason.as_str(), false).as_ref(), Ok(reason));
+        }
     }
 }

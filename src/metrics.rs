@@ -19,6 +19,8 @@ pub struct Metrics {
     pub records: IntCounter,
     /// Bytes of the records pulled (key, value and headers).
     pub record_bytes: IntCounter,
+    /// Bytes received from the brokers: what records and their waste (fetched twice, cut off at the end of a fetch) cost.
+    pub fetched_bytes: IntCounter,
     /// Outcomes acknowledged, by `kind` (`result`, `dead_letter`, `tombstone`, `dropped`) and `reason` (of dead letters).
     pub outcomes: IntCounterVec,
     /// From pull to acknowledged outcome.
@@ -69,6 +71,10 @@ impl Metrics {
         Self {
             records: make.counter("records_total", "Records pulled."),
             record_bytes: make.counter("record_bytes_total", "Bytes of the records pulled: keys, values, headers."),
+            fetched_bytes: make.counter(
+                "fetched_bytes_total",
+                "Bytes the consumer received from the brokers, as compressed; far above record_bytes_total, records are fetched twice.",
+            ),
             outcomes: make.counters("outcomes_total", "Outcomes acknowledged.", &["kind", "reason"]),
             post_seconds: make.histogram("post_seconds", "From pull to acknowledged outcome.", SECONDS),
             stage_seconds: make.histograms("stage_seconds", "Time in a stage, per record or batch.", &["stage"]),

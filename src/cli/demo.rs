@@ -194,7 +194,7 @@ impl Stream {
         self.number += 1;
         let id = self.number.to_string();
         self.fed.insert(id.clone(), (post.value.len(), description(&post)));
-        self.sent.push_back(self.feeder.send(Some(&id), &post.value, &post.headers).await?);
+        self.sent.push_back(self.feeder.send(Some(id.as_bytes()), &post.value, &post.headers).await?);
         while self.sent.len() > UNCONFIRMED {
             self.confirm().await?;
         }

@@ -45,7 +45,7 @@ pub struct Arguments {
     pub(super) common: Common,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= 1e6);
     rate.ok_or_else(|| "give posts per second, above 0 and at most 1000000".into())
 }
@@ -78,7 +78,7 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
         while deliveries.len() >= WINDOW {
             delivered(deliveries.join_next().await, &progress)?;
         }
-        let delivery = feeder.send(post.key.as_deref(), &post.value, &post.headers).await?;
+        let delivery = feeder.send(post.key.as_deref().map(str::as_bytes), &post.value, &post.headers).await?;
         let feeder = std::sync::Arc::clone(&feeder);
         deliveries.spawn(async move { feeder.delivered(delivery).await });
     }
@@ -101,18 +101,18 @@ fn delivered(delivered: Delivered, progress: &ProgressBar) -> Result<()> {
 }
 
 /// Spreads posts evenly over time; after a pause it does not catch up in a burst of more than a second's worth.
-struct Pace {
+pub(super) struct Pace {
     interval: Duration,
     next: Instant,
 }
 
 impl Pace {
-    fn new(rate: f64, start: Instant) -> Self {
+    pub(super) fn new(rate: f64, start: Instant) -> Self {
         Self { interval: Duration::from_secs_f64(1.0 / rate), next: start }
     }
 
     /// When the post that is ready at `now` may go.
-    fn turn(&mut self, now: Instant) -> Instant {
+    pub(super) fn turn(&mut self, now: Instant) -> Instant {
         let turn = self.next.max(now.checked_sub(Duration::from_secs(1)).unwrap_or(self.next));
         self.next = turn + self.interval;
         turn

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, and what their exit codes mean.
 
 pub mod demo;
+pub mod dlq;
 pub mod feed;
 pub mod run;
 pub mod score;
@@ -19,7 +20,7 @@ Exit codes:
   0  done
   1  failed: the error on standard error says what and how to mend it
   2  wrong usage or settings
-  3  done, but some posts could not be scored (score, demo) or read (feed); each is told on standard error
+  3  done, but some posts could not be scored (score, demo), read (feed) or replayed (dlq); each is told on standard error
   4  stopped, but the grace period ended with posts in flight; they will be read again
   130  stopped at once by a second signal
 
@@ -46,6 +47,8 @@ enum Command {
     /// Publish images, folders or lists of posts to a topic
     #[command(after_help = feed::HELP)]
     Feed(feed::Arguments),
+    /// Look at the dead letters, and put them back on the input topic
+    Dlq(dlq::Arguments),
     /// See it work with nothing set up: a broker inside this process, sample posts, one worker
     #[command(after_help = demo::HELP)]
     Demo(demo::Arguments),
@@ -105,6 +108,7 @@ impl Cli {
             Command::Run(arguments) => &arguments.common,
             Command::Score(arguments) => &arguments.common,
             Command::Feed(arguments) => &arguments.common,
+            Command::Dlq(arguments) => arguments.common(),
             Command::Demo(arguments) => &arguments.common,
         };
         let mut settings = settings::load(common.config.as_deref())?;
@@ -126,6 +130,7 @@ impl Command {
             Self::Run(_) => run::run(&settings).await,
             Self::Score(arguments) => score::run(&settings, &arguments).await,
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,
+            Self::Dlq(arguments) => dlq::run(&settings, &arguments).await,
             Self::Demo(arguments) => demo::run(settings, &arguments).await,
         }
     }

@@ -7,6 +7,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataPartition;
 
 use super::{Delivery, GroupProtocol, Settings};
 use crate::budget::Limits;
@@ -15,6 +16,8 @@ use crate::budget::Limits;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room beside a record for the headers of a dead letter and the framing of a request.
 const FRAMING_BYTES: usize = 64 * 1024;
+/// What is fetched ahead where a topic is read from end to end.
+const READER_BYTES: usize = 16 << 20;
 /// librdkafka takes no more for any of its sizes.
 const MOST_BYTES: usize = 1_000_000_000;
 
@@ -151,6 +154,27 @@ pub fn consumer<C: ConsumerContext + 'static>(
     config.create_with_context(context).map_err(Error::client)
 }
 
+/// A consumer of one topic from end to end, outside any group; reads only what was committed.
+pub fn reader(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
+    let mut config = common(settings);
+    for (key, value) in &settings.consumer {
+        config.set(key, value);
+    }
+    config
+        // It joins no group: librdkafka wants a name, and this is one that its user may read with.
+        .set("group.id", &settings.group)
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("queued.max.messages.kbytes", (READER_BYTES / 1024).to_string())
+        .set("fetch.max.bytes", READER_BYTES.to_string())
+        .set("message.max.bytes", READER_BYTES.to_string())
+        .set("receive.message.max.bytes", MOST_BYTES.to_string());
+    config.create_with_context(Logged).map_err(Error::client)
+}
+
 /// Settings of the producer of results and dead letters: idempotent, and retrying until delivered. Results are placed as
 /// Java producers place them, so that a key finds the same partition number.
 pub fn producer(settings: &Settings) -> ClientConfig {
@@ -188,22 +212,34 @@ pub fn transactional_id(settings: &Settings) -> String {
 /// Asks the broker for the topics, so that a wrong address or a missing topic is told at start and not by silence.
 pub fn check_topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, settings: &Settings) -> Result<(), Error> {
     for topic in [&settings.input_topic, &settings.output_topic, &settings.dead_letter_topic] {
-        let no_answer = |source| Error::NoAnswer { brokers: settings.brokers.clone(), source };
-        let metadata = consumer.fetch_metadata(Some(topic), CONNECT_TIMEOUT).map_err(no_answer)?;
-        let problem = match metadata.topics().iter().find(|found| found.name() == topic.as_str()) {
-            None => Some("not found".to_owned()),
-            Some(found) => found.error().map(|error| RDKafkaErrorCode::from(error).to_string()),
-        };
-        if let Some(why) = problem {
-            return Err(Error::Topic { topic: topic.clone(), brokers: settings.brokers.clone(), why });
-        }
+        partitions(consumer, settings, topic)?;
     }
     Ok(())
+}
+
+/// The partitions of a topic; an error that says what to do where it cannot be used.
+pub fn partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    settings: &Settings,
+    topic: &str,
+) -> Result<Vec<i32>, Error> {
+    let no_answer = |source| Error::NoAnswer { brokers: settings.brokers.clone(), source };
+    let metadata = consumer.fetch_metadata(Some(topic), CONNECT_TIMEOUT).map_err(no_answer)?;
+    let why = match metadata.topics().iter().find(|found| found.name() == topic) {
+        None => "not found".to_owned(),
+        Some(found) => match found.error() {
+            None => return Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
+            Some(error) => RDKafkaErrorCode::from(error).to_string(),
+        },
+    };
+    Err(Error::Topic { topic: topic.to_owned(), brokers: settings.brokers.clone(), why })
 }
 
 /// librdkafka's own log lines and errors, in ours.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Logged;
+
+impl ConsumerContext for Logged {}
 
 impl ClientContext for Logged {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -1,7 +1,8 @@
-//! Publishing posts to an input topic (`sentistream feed`, the demo), and reading a topic of results back (the demo).
+//! Publishing posts to an input topic (`sentistream feed`, `dlq replay`, the demo), and reading a topic of results back (the demo).
 
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header as KafkaHeader, Headers, Message, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
@@ -25,8 +26,16 @@ pub struct Feeder {
 impl Feeder {
     /// Publishes to `topic` on the brokers of `settings`.
     pub fn new(settings: &Settings, topic: &str) -> Result<Self, Error> {
-        let producer: FutureProducer<Logged> =
-            client::producer(settings).create_with_context(Logged).map_err(Error::client)?;
+        Self::with(&client::producer(settings), settings, topic)
+    }
+
+    /// The same, every post by itself: a broker refuses a batch as a whole, and the fault would not be each post's own.
+    pub fn one_by_one(settings: &Settings, topic: &str) -> Result<Self, Error> {
+        Self::with(client::producer(settings).set("batch.num.messages", "1"), settings, topic)
+    }
+
+    fn with(config: &ClientConfig, settings: &Settings, topic: &str) -> Result<Self, Error> {
+        let producer: FutureProducer<Logged> = config.create_with_context(Logged).map_err(Error::client)?;
         let metadata = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30));
         let metadata = metadata.map_err(|source| Error::NoAnswer { brokers: settings.brokers.clone(), source })?;
         if let Some(error) = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
@@ -37,7 +46,7 @@ impl Feeder {
     }
 
     /// Enqueues a post; await what is returned with [`Feeder::delivered`] to know that the broker has it.
-    pub async fn send(&self, key: Option<&str>, value: &[u8], headers: &[Header]) -> Result<Sent, Error> {
+    pub async fn send(&self, key: Option<&[u8]>, value: &[u8], headers: &[Header]) -> Result<Sent, Error> {
         let headers = headers.iter().fold(OwnedHeaders::new(), |headers, header| {
             headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })
         });
@@ -86,7 +95,7 @@ pub struct Reader {
 impl Reader {
     /// Reads `topics`, each of `partitions` partitions.
     pub fn new(settings: &Settings, topics: &[&str], partitions: i32) -> Result<Self, Error> {
-        let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+        let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &settings.brokers)
             .set("group.id", format!("{}-reader", settings.group))
             .set("enable.auto.commit", "false")

@@ -210,6 +210,9 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: Statistics) {
+        // Both only grow: there is one consumer in a process.
+        let fetched = u64::try_from(statistics.rx_bytes).unwrap_or(0);
+        self.metrics.fetched_bytes.inc_by(fetched.saturating_sub(self.metrics.fetched_bytes.get()));
         self.show_lag(&statistics);
     }
 }

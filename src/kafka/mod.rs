@@ -1,10 +1,11 @@
 //! Everything that speaks to Kafka, and the only place that names `rdkafka`.
 //!
 //! [`source`] pulls records as a member of a consumer group ([`group`] answers its rebalances). Outcomes leave as [`letter`]s
-//! by [`publish`] (at least once) or by [`transaction`] (exactly once), and [`settle`] tells the source. [`client`] makes the
-//! clients, [`settings`] says how, [`embedded`] is a broker inside this process.
+//! by [`publish`] (at least once) or by [`transaction`] (exactly once), and [`settle`] tells the source. [`dead_letters`] reads
+//! dead letters back. [`client`] makes the clients, [`settings`] says how, [`embedded`] is a broker inside this process.
 
 pub mod client;
+pub mod dead_letters;
 pub mod embedded;
 pub mod feed;
 pub mod group;

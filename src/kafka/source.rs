@@ -256,7 +256,7 @@ impl Source {
     }
 }
 
-fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let headers = message.headers().into_iter().flat_map(Headers::iter);
     headers
         .map(|header| Header { key: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
