@@ -14,11 +14,11 @@ fn run(command: &mut Command) -> (i32, String, String) {
 fn help_teaches_every_command() {
     let (code, help, _) = run(&mut sentistream(&["--help"]));
     assert_eq!(code, 0);
-    for word in ["run", "score", "feed", "demo", "Exit codes", "SENTISTREAM__KAFKA__BROKERS"] {
+    for word in ["run", "score", "feed", "dlq", "demo", "Exit codes", "SENTISTREAM__KAFKA__BROKERS"] {
         assert!(help.contains(word), "{word} in {help}");
     }
-    for command in ["run", "score", "feed", "demo"] {
-        let (code, help, _) = run(&mut sentistream(&[command, "--help"]));
+    for command in [&["run"][..], &["score"], &["feed"], &["dlq", "list"], &["dlq", "replay"], &["demo"]] {
+        let (code, help, _) = run(sentistream(command).arg("--help"));
         assert!(code == 0 && help.contains("Examples:"), "{help}");
     }
 }
@@ -33,6 +33,20 @@ fn settings_that_cannot_work_exit_with_2_and_name_the_key() {
     assert!(code == 2 && error.contains("no-such-file.yaml"), "{error}");
     let (code, ..) = run(&mut sentistream(&["no-such-command"]));
     assert_eq!(code, 2);
+}
+
+#[test]
+fn which_dead_letters_are_meant_is_said_and_known() {
+    let (code, _, error) = run(&mut sentistream(&["dlq", "replay"]));
+    assert!(code == 2 && error.contains("--all") && error.contains("--reason"), "{error}");
+    let (code, _, error) = run(&mut sentistream(&["dlq", "replay", "--all", "--since", "2h"]));
+    assert!(code == 2 && error.contains("--since"), "{error}");
+    let (code, _, error) = run(&mut sentistream(&["dlq", "list", "--reason", "bad_luck"]));
+    assert!(code == 2 && error.contains("bad_luck") && error.contains("corrupt_image"), "{error}");
+    for (option, wrong, fix) in [("--since", "yesterday", "2h"), ("--origin", "posts/1", "posts/3/81723")] {
+        let (code, _, error) = run(&mut sentistream(&["dlq", "list", option, wrong]));
+        assert!(code == 2 && error.contains(fix), "{error}");
+    }
 }
 
 #[test]

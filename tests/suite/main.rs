@@ -10,6 +10,7 @@
 
 mod admin;
 mod command_line;
+mod dead_letters;
 mod end_to_end;
 mod exactly_once;
 mod fetch;

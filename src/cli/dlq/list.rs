@@ -19,9 +19,10 @@ Examples:
   sentistream dlq list --since 2h --reason text_too_long --reason bad_field
   sentistream dlq list --json | jq -r '[.origin, .reason, .detail] | @tsv'
 
-Reads the dead-letter topic (kafka.dead_letter_topic) from its beginning to the end it has now, and changes nothing. A
-line: when, reason, stage, origin (topic/partition/offset on the input topic), attempts, key or id, size, detail. How many
-there are of each reason comes last, on standard error. docs/messages.md says what the reasons mean.";
+Reads the dead-letter topic (kafka.dead_letter_topic) from its beginning to the end it has now, and
+changes nothing. A line: when, reason, stage, origin (topic/partition/offset on the input topic),
+attempts, key or id, size, detail. How many there are of each reason comes last, on standard error.
+docs/messages.md says what the reasons mean.";
 
 /// Arguments of `dlq list`.
 #[derive(Debug, Args)]

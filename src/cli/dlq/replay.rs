@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use tokio::task::{JoinError, JoinSet, block_in_place};
@@ -34,26 +34,26 @@ Examples:
   sentistream dlq replay --origin posts/3/81723
   sentistream dlq replay --all --rate 50
 
-Mend first what refused them (a limit, the model, the feed): what is still wrong becomes a dead letter again.
+Mend first what refused them (a limit, the model, the feed): what is still wrong becomes a dead
+letter again.
 
-The original key, value and headers go back to the input topic (kafka.input_topic), with dlq.origin and dlq.attempts, by
-which a worker knows the record: its result has the origin and the result_id that it would have had at first. So it is safe
-to run twice, or to stop and run again: consumers that deduplicate by result_id see one result. The dead letters stay.
+The original key, value and headers go back to the input topic (kafka.input_topic), with dlq.origin
+and dlq.attempts, by which a worker knows the record: its result has the origin and the result_id
+that it would have had at first. So it is safe to run twice, or to stop and run again: consumers that
+deduplicate by result_id see one result. The dead letters stay where they are.
 
-A record that was refused several times is replayed once, by its latest letter. Letters without their value
-(dlq.truncated) cannot be replayed, and those of another input topic are left alone; both are told.";
+A record that was refused several times is replayed once, by its latest letter. Letters without their
+value (dlq.truncated) cannot be replayed, and those of another input topic are left alone; both are
+told.";
 
 /// Arguments of `dlq replay`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).args(["reason", "since", "until", "origin", "all"])))]
 pub struct Arguments {
     #[command(flatten)]
     filter: Filter,
     /// Replay every dead letter
-    #[arg(
-        long,
-        required_unless_present_any = ["reason", "since", "until", "origin"],
-        conflicts_with_all = ["reason", "since", "until", "origin"]
-    )]
+    #[arg(long, conflicts_with_all = ["reason", "since", "until", "origin"])]
     all: bool,
     /// Replay at most so many
     #[arg(long, value_name = "N")]

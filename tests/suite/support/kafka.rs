@@ -138,14 +138,24 @@ impl Topics {
 
     /// Publishes each post in a transaction of its own: between them stand markers, which have offsets and are no records.
     pub fn feed_in_transactions(&self, posts: &[TestPost]) {
+        self.transact(&self.name, posts, true);
+    }
+
+    /// Publishes each post to `topic` in a transaction of its own, which is committed or aborted.
+    pub fn transact(&self, topic: &str, posts: &[TestPost], commit: bool) {
         let mut config = self.config();
         let producer: ThreadedProducer<DefaultProducerContext> =
             config.set("transactional.id", &self.name).create().expect("producer");
         producer.init_transactions(PATIENCE).expect("transactions");
         for post in posts {
             producer.begin_transaction().expect("begun");
-            send(&producer, &self.name, post);
-            producer.commit_transaction(PATIENCE).expect("committed");
+            send(&producer, topic, post);
+            if commit {
+                producer.commit_transaction(PATIENCE).expect("committed");
+            } else {
+                producer.flush(PATIENCE).expect("delivered");
+                producer.abort_transaction(PATIENCE).expect("aborted");
+            }
         }
     }
 
