@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test build check models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test memory build check models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -17,6 +17,10 @@ demo: system-build onnxruntime ## run the whole pipeline on sample posts, nothin
 test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
 	cargo test --release --locked --no-run
 	scripts/with-kafka cargo test --release --locked -- --include-ignored --show-output
+
+memory: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## show that memory does not grow with the backlog, TIMES=100 times what saturates a worker
+	cargo test --release --locked --no-run
+	SENTISTREAM_TEST_BACKLOG=$(or $(TIMES),100) scripts/with-kafka cargo test --release --locked --test suite -- --include-ignored --show-output memory_stays_flat
 
 build: system-build ## build target/release/sentistream
 	cargo build --release --locked

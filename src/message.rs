@@ -160,12 +160,6 @@ pub fn replayed_origin(headers: &[Header]) -> Option<Origin> {
     Origin::parse(str::from_utf8(header(headers, "dlq.origin")?).ok()?)
 }
 
-/// The value of the first header of this name.
-#[must_use]
-pub fn header<'h>(headers: &'h [Header], key: &str) -> Option<&'h Bytes> {
-    headers.iter().find(|header| header.key == key).and_then(|header| header.value.as_ref())
-}
-
 /// An object seen in an image, as the feed tells it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {

@@ -136,20 +136,21 @@ pub fn consumer<C: ConsumerContext + 'static>(
     for (key, value) in &settings.consumer {
         config.set(key, value);
     }
-    let partition_fetch = limits.record_bytes + FRAMING_BYTES;
-    let fetch = partition_fetch.max(limits.bytes / 4);
+    // Half of the prefetch waits, half is under way. A fetch cuts its last batch off, which comes again with the next: few
+    // large fetches waste little, and one partition may have the whole of one.
+    let fetch = size((limits.record_bytes + FRAMING_BYTES).max(limits.bytes / 2));
     config
         .set("group.id", &settings.group)
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("queued.max.messages.kbytes", (limits.bytes / 1024).clamp(64, 2_097_151).to_string())
+        .set("queued.max.messages.kbytes", (limits.bytes / 2 / 1024).clamp(64, 2_097_151).to_string())
         .set("queued.min.messages", limits.records.clamp(1, 100_000).to_string())
-        .set("message.max.bytes", size(partition_fetch))
-        .set("fetch.message.max.bytes", size(partition_fetch))
-        .set("fetch.max.bytes", size(fetch))
+        .set("message.max.bytes", &fetch)
+        .set("fetch.message.max.bytes", &fetch)
+        .set("fetch.max.bytes", &fetch)
         // A record that the broker took comes whole, however small the fetch: cut off here, it would stall its partition.
-        .set("receive.message.max.bytes", MOST_BYTES.to_string())
+        .set("receive.message.max.bytes", i32::MAX.to_string())
         .set("statistics.interval.ms", "2000");
     config.create_with_context(context).map_err(Error::client)
 }
@@ -171,7 +172,7 @@ pub fn reader(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
         .set("queued.max.messages.kbytes", (READER_BYTES / 1024).to_string())
         .set("fetch.max.bytes", READER_BYTES.to_string())
         .set("message.max.bytes", READER_BYTES.to_string())
-        .set("receive.message.max.bytes", MOST_BYTES.to_string());
+        .set("receive.message.max.bytes", i32::MAX.to_string());
     config.create_with_context(Logged).map_err(Error::client)
 }
 
@@ -260,5 +261,19 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
         RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn librdkafka_takes_every_limit_that_the_settings_take() {
+        let kafka = crate::settings::load(None).expect("the defaults are valid").kafka;
+        for (record_bytes, bytes) in [(1024, 1024), (4 << 20, 64 << 20), (1 << 30, 1 << 32), (1 << 40, 1 << 40)] {
+            let limits = Limits { records: 1_000_000, bytes, record_bytes };
+            consumer(&kafka, limits, Logged).expect("a consumer");
+        }
     }
 }

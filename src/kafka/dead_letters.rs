@@ -14,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Settings;
 use super::client::{self, Error, Logged};
 use super::source::headers;
-use crate::message::{Header, Origin, header};
+use crate::message::{Header, Origin, header, replayed_origin};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(200);
@@ -49,7 +49,7 @@ impl DeadLetter {
     /// Where the original record stood; `None` of a record that no worker put here.
     #[must_use]
     pub fn origin(&self) -> Option<Origin> {
-        Origin::parse(self.text("dlq.origin")?)
+        replayed_origin(&self.headers)
     }
 
     /// When the record was refused: what the letter says, else the broker.

@@ -23,8 +23,8 @@ const PROTECTED: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "it is derived from limits.in_flight_bytes"),
     ("queued.min.messages", "it is derived from limits.in_flight_records"),
     ("fetch.max.bytes", "it is derived from limits.in_flight_bytes"),
-    ("max.partition.fetch.bytes", "it is derived from limits.record_bytes"),
-    ("fetch.message.max.bytes", "it is derived from limits.record_bytes"),
+    ("max.partition.fetch.bytes", "it is derived from limits.in_flight_bytes"),
+    ("fetch.message.max.bytes", "it is derived from limits.in_flight_bytes"),
     ("message.max.bytes", "it is derived from limits.record_bytes"),
     ("receive.message.max.bytes", "a record that the broker took must come through"),
     ("statistics.interval.ms", "the lag is read off the statistics"),
@@ -259,6 +259,13 @@ impl Settings {
     /// How long the group lets a worker go without polling (librdkafka's default: 300 s).
     fn max_poll_interval(&self) -> Result<Duration, String> {
         self.milliseconds("max.poll.interval.ms", "300000")
+    }
+
+    /// How long the source may wait for room without polling: the group stays far from missing it, and what was fetched ahead
+    /// is not thrown away for a batch that takes long.
+    pub(super) fn patience(&self) -> Duration {
+        // Validated with the settings.
+        self.max_poll_interval().unwrap_or_default() / 10
     }
 
     /// How long a transaction may stay open: short, since readers wait behind the open transaction of a worker that died.

@@ -1,8 +1,8 @@
 //! Pulls records on a thread of its own: rebalance callbacks block, so no async task could run this loop.
 //!
-//! Backpressure is not polling: a record is only pulled when the budget has room for it. When none comes for
-//! a second the partitions are paused and polling goes on, so that the group never evicts a busy worker; pausing
-//! throws away what was prefetched, so it is the exception.
+//! Backpressure is not polling: a record is only pulled when the budget has room for it. When none comes for a tenth of
+//! `max.poll.interval.ms` the partitions are paused and polling goes on, so that the group never evicts a busy worker;
+//! pausing throws away what was prefetched, so it is the exception, and no batch may take long enough for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +24,6 @@ use crate::message::{Header, Origin, Position, Record, replayed_origin};
 use crate::metrics::Metrics;
 use crate::offsets::{Partition, Settled};
 
-/// How long the source waits for room before it pauses the partitions.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How long one wait for room or one poll takes at most: how soon a stop or a commit is noticed.
 const TICK: Duration = Duration::from_millis(100);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +55,8 @@ pub struct Source {
     commit_interval: Duration,
     uncommitted_records: usize,
     committed_at: Instant,
+    /// How long it waits for room before it pauses the partitions.
+    patience: Duration,
     without_room_since: Option<Instant>,
     paused: bool,
     wiring: Wiring,
@@ -83,6 +83,7 @@ impl Source {
             commit_interval: Duration::from_millis(settings.commit_interval_ms),
             uncommitted_records: settings.uncommitted_records,
             committed_at: Instant::now(),
+            patience: settings.patience(),
             without_room_since: None,
             paused: false,
             wiring,
@@ -202,12 +203,12 @@ impl Source {
 
     fn hold(&mut self) -> Result<(), Error> {
         let since = *self.without_room_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < PATIENCE {
+        if since.elapsed() < self.patience {
             return Ok(());
         }
         if self.group().take_assignment_changed() || !self.paused {
             self.wiring.metrics.pauses.inc();
-            tracing::info!("pausing: nothing left the pipeline for {} s", PATIENCE.as_secs());
+            tracing::info!("pausing: nothing left the pipeline for {} s", self.patience.as_secs());
             self.pause();
         }
         self.poll(Duration::ZERO)
