@@ -75,7 +75,7 @@ impl DeadLetter {
     }
 }
 
-/// Reads the topic; see [`Reader::next`].
+/// Reads the topic; see [`Reader::read`].
 pub struct Reader {
     consumer: BaseConsumer<Logged>,
     topic: String,
@@ -112,7 +112,7 @@ impl Reader {
     ///
     /// # Errors
     /// When nothing comes for a minute although there is more.
-    pub fn next(&mut self) -> Result<Option<DeadLetter>, Error> {
+    pub fn read(&mut self) -> Result<Option<DeadLetter>, Error> {
         let mut deadline = Instant::now() + PATIENCE;
         let mut fault = "no answer".to_owned();
         while !self.ends.is_empty() {

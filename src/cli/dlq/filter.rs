@@ -58,8 +58,8 @@ mod tests {
     use super::super::tests::letter;
     use super::*;
 
-    fn at(text: &str) -> Option<Timestamp> {
-        Some(text.parse().expect("a time"))
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
     }
 
     #[test]
@@ -74,15 +74,15 @@ mod tests {
         let filter = || Filter {
             reason: vec![Reason::Empty, Reason::NotJson],
             origin: vec!["posts/0/6", "posts/0/7"].into_iter().filter_map(Origin::parse).collect(),
-            since: at("2026-11-24T09:00:00Z"),
-            until: at("2026-11-24T09:00:01Z"),
+            since: Some(at("2026-11-24T09:00:00Z")),
+            until: Some(at("2026-11-24T09:00:01Z")),
         };
         assert!(filter().matches(&letter));
         for wrong in [
             Filter { reason: vec![Reason::Empty], ..filter() },
             Filter { origin: filter().origin[..1].to_vec(), ..filter() },
-            Filter { since: at("2026-11-24T09:00:01Z"), ..filter() },
-            Filter { until: at("2026-11-24T09:00:00Z"), ..filter() },
+            Filter { since: Some(at("2026-11-24T09:00:01Z")), ..filter() },
+            Filter { until: Some(at("2026-11-24T09:00:00Z")), ..filter() },
         ] {
             assert!(!wrong.matches(&letter), "{wrong:?}");
         }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_time_is_given_as_itself_or_as_an_age() {
-        let now: Timestamp = "2026-11-24T12:00:00Z".parse().expect("a time");
+        let now = at("2026-11-24T12:00:00Z");
         let moment = |text| moment_before(text, now).map(|moment| moment.to_string());
         assert_eq!(moment("2026-11-24T09:30:00+01:00").as_deref(), Ok("2026-11-24T08:30:00Z"));
         assert_eq!(moment("90m").as_deref(), Ok("2026-11-24T10:30:00Z"));

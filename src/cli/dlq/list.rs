@@ -46,7 +46,7 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut listed = 0;
     while arguments.limit.is_none_or(|limit| listed < limit) {
-        let Some(letter) = letters.next()? else { break };
+        let Some(letter) = letters.read()? else { break };
         progress.inc(1);
         if !arguments.filter.matches(&letter) {
             continue;

@@ -75,7 +75,7 @@ pub(super) async fn run(settings: &Settings, arguments: &Arguments) -> Result<En
     let mut replay = block_in_place(|| Replay::new(settings, arguments, most))?;
     let mut letters = block_in_place(|| Reader::open(&settings.kafka))?;
     while replay.tally.taken < most {
-        let Some(letter) = block_in_place(|| letters.next())? else { break };
+        let Some(letter) = block_in_place(|| letters.read())? else { break };
         if choice.places.remove(&letter.place) {
             replay.put_back(&letter).await?;
         }
@@ -145,7 +145,7 @@ fn choose(settings: &Settings, filter: &Filter) -> Result<Choice> {
     let mut letters = Reader::open(&settings.kafka)?;
     let progress = progress(letters.offsets, "reading")?;
     let mut choosing = Choosing::default();
-    while let Some(letter) = letters.next()? {
+    while let Some(letter) = letters.read()? {
         choosing.note(&letter, filter.matches(&letter));
         progress.inc(1);
     }
