@@ -20,7 +20,7 @@ test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## run al
 
 memory: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## show that memory does not grow with the backlog, TIMES=100 times what saturates a worker
 	cargo test --release --locked --no-run
-	SENTISTREAM_TEST_BACKLOG=$(or $(TIMES),100) scripts/with-kafka cargo test --release --locked --test suite -- --include-ignored --show-output memory_stays_flat
+	SENTISTREAM_TEST_TIMES=$(or $(TIMES),100) scripts/with-kafka cargo test --release --locked --test suite -- --include-ignored --show-output memory_stays_flat
 
 build: system-build ## build target/release/sentistream
 	cargo build --release --locked

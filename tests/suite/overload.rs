@@ -22,6 +22,8 @@ const IN_FLIGHT_RECORDS: &str = "64";
 const IN_FLIGHT_MIB: usize = 32;
 /// What memory may grow by with the backlog.
 const GROWTH: f64 = 1.1;
+/// The same for its peak, a single moment that a longer run has more chances of.
+const PEAK_GROWTH: f64 = 1.2;
 /// Bytes fetched for every byte pulled.
 const FETCHED: f64 = 1.1;
 
@@ -108,7 +110,8 @@ fn bytes(worker: &WorkerProcess, topics: &Topics) -> (f64, f64) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka, and minutes: make test, make memory"]
 async fn memory_stays_flat_while_thousands_wait() {
-    let times = std::env::var("SENTISTREAM_TEST_BACKLOG").map_or(25, |times| times.parse().expect("a number"));
+    // How many times the backlog of a worker that is just saturated.
+    let times = std::env::var("SENTISTREAM_TEST_TIMES").map_or(25, |times| times.parse().expect("a number"));
     let distinct = posts("post", SATURATING);
     let saturated = work_off(&distinct, SATURATING).await;
     let loaded = work_off(&distinct, times * SATURATING).await;
@@ -118,9 +121,10 @@ async fn memory_stays_flat_while_thousands_wait() {
         let Taken { backlog, steady, peak, fetched, pulled, rate } = taken;
         println!("{backlog:>8} {steady:>7.0} {peak:>6.0} {:>15.2} {rate:>8.0}", fetched / pulled);
     }
-    let growth = (loaded.steady / saturated.steady).max(loaded.peak / saturated.peak);
-    println!("{times} times the backlog: {:+.1}% memory", (growth - 1.0) * 100.0);
-    assert!(growth <= GROWTH, "memory grew with the backlog");
+    let (steady, peak) = (loaded.steady / saturated.steady, loaded.peak / saturated.peak);
+    let percent = |growth: f64| (growth - 1.0) * 100.0;
+    println!("{times} times the backlog: steady {:+.1}%, peak {:+.1}%", percent(steady), percent(peak));
+    assert!(steady <= GROWTH && peak <= PEAK_GROWTH, "memory grew with the backlog");
     assert!(loaded.fetched <= FETCHED * loaded.pulled, "fetched more than once");
 }
 

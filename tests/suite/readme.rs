@@ -66,6 +66,7 @@ fn links_lead_somewhere() {
         ("CHANGELOG.md", ""),
         ("CONTRIBUTING.md", ""),
         ("docs/bundle.md", "docs/"),
+        ("docs/memory.md", "docs/"),
         ("docs/messages.md", "docs/"),
         ("models/default/README.md", "models/default/"),
     ];
