@@ -261,11 +261,11 @@ impl Settings {
         self.milliseconds("max.poll.interval.ms", "300000")
     }
 
-    /// How long the source may wait for room without polling: the group stays far from missing it, and what was fetched ahead
-    /// is not thrown away for a batch that takes long.
+    /// How long the source may wait for room without polling: the group stays far from missing it and a rebalance waits no
+    /// longer, and what was fetched ahead is not thrown away for a batch that takes long.
     pub(super) fn patience(&self) -> Duration {
         // Validated with the settings.
-        self.max_poll_interval().unwrap_or_default() / 10
+        self.max_poll_interval().unwrap_or_default() / 30
     }
 
     /// How long a transaction may stay open: short, since readers wait behind the open transaction of a worker that died.

@@ -1,6 +1,6 @@
 //! Pulls records on a thread of its own: rebalance callbacks block, so no async task could run this loop.
 //!
-//! Backpressure is not polling: a record is only pulled when the budget has room for it. When none comes for a tenth of
+//! Backpressure is not polling: a record is only pulled when the budget has room for it. When none comes for a thirtieth of
 //! `max.poll.interval.ms` the partitions are paused and polling goes on, so that the group never evicts a busy worker;
 //! pausing throws away what was prefetched, so it is the exception, and no batch may take long enough for it.
 
