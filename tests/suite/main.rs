@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod chaos;
 mod command_line;
 mod dead_letters;
 mod end_to_end;

@@ -54,6 +54,11 @@ impl Topics {
     pub async fn create_with(test: &str, partitions: i32, input_settings: &[(&str, &str)]) -> Self {
         let brokers = std::env::var("SENTISTREAM_TEST_BROKERS")
             .expect("SENTISTREAM_TEST_BROKERS names a Kafka broker; `make test` starts one");
+        Self::create_on(brokers, test, partitions, input_settings).await
+    }
+
+    /// As [`Self::create_with`], on a broker of the test's own.
+    pub async fn create_on(brokers: String, test: &str, partitions: i32, input_settings: &[(&str, &str)]) -> Self {
         let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
         let topics = Self { brokers, name: format!("{test}-{}-{nanoseconds}", std::process::id()), partitions };
         let mut input = NewTopic::new(&topics.name, partitions, TopicReplication::Fixed(1));
@@ -190,13 +195,7 @@ impl Topics {
                 }
                 Some(message) => message.expect("readable"),
             };
-            reads.push(Read {
-                key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
-                value: message.payload().map(<[u8]>::to_vec),
-                headers: headers(&message),
-                partition: message.partition(),
-                offset: message.offset(),
-            });
+            reads.push(read(&message));
         }
         reads
     }
@@ -242,13 +241,28 @@ impl Topics {
 }
 
 fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, post: &TestPost) {
-    let headers = post.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value.as_slice()) })
-    });
-    let mut record = BaseRecord::<[u8], [u8]>::to(topic).headers(headers);
+    let mut record = BaseRecord::<[u8], [u8]>::to(topic).headers(owned_headers(post));
     record.key = post.key.as_deref();
     record.payload = post.value.as_deref();
     producer.send(record).map_err(|(error, _)| error).expect("enqueued");
+}
+
+/// A post's headers, as a producer takes them.
+pub fn owned_headers(post: &TestPost) -> OwnedHeaders {
+    post.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value.as_slice()) })
+    })
+}
+
+/// A record that a consumer got.
+pub fn read<M: Message>(message: &M) -> Read {
+    Read {
+        key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers(message),
+        partition: message.partition(),
+        offset: message.offset(),
+    }
 }
 
 fn headers<M: Message>(message: &M) -> BTreeMap<String, Vec<u8>> {

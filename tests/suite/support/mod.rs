@@ -1,5 +1,6 @@
 //! What the tests share: settings and topics of their own on the broker, real photographs as posts, and the binary.
 
+pub mod broker;
 pub mod kafka;
 pub mod photos;
 pub mod process;

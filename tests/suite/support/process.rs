@@ -9,11 +9,36 @@ use super::{repository, wait_until};
 /// The binary, run from the root of the repository with no setting from outside.
 pub fn sentistream(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sentistream"));
-    command.args(arguments).current_dir(repository(""));
+    command.args(arguments);
+    undisturbed(command)
+}
+
+/// As [`sentistream`], killed with the thread that starts it, however that ends.
+pub fn bound_sentistream(arguments: &[&str]) -> Command {
+    let mut command = bound(env!("CARGO_BIN_EXE_sentistream"));
+    command.args(arguments);
+    undisturbed(command)
+}
+
+/// A program that is killed with the thread that starts it, however that ends: even where the test is killed outright.
+pub fn bound(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
+fn undisturbed(mut command: Command) -> Command {
+    command.current_dir(repository(""));
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("SENTISTREAM__")) {
         command.env_remove(key);
     }
     command
+}
+
+/// Sends a process a signal, by name.
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().expect("kill runs");
+    assert!(sent.success(), "signal {name}");
 }
 
 /// Exit code, standard output and standard error.
@@ -80,9 +105,7 @@ impl WorkerProcess {
 
     /// Sends a signal, by name.
     pub fn signal(&self, name: &str) {
-        let sent =
-            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success(), "signal {name}");
+        signal(self.id(), name);
     }
 
     /// Waits for its end.

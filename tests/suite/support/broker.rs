@@ -1,0 +1,238 @@
+//! A Kafka broker of a test's own, to be broken: killed, stopped, frozen, starved of disk, and started again with the
+//! same port and data. It dies with the thread that started it, however that ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use super::process::{bound, signal};
+use super::{repository, wait_until};
+
+/// Base64 of 16 bytes, as Kafka wants it.
+const CLUSTER_ID: &str = "c2VudGlzdHJlYW1jaGFvcw";
+
+/// A running (or stopped) broker.
+pub struct Broker {
+    folder: PathBuf,
+    address: String,
+    disk: Option<Disk>,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// Whether `make kafka` was run.
+    pub fn is_installed() -> bool {
+        repository(".deps/kafka/lib").is_dir()
+    }
+
+    /// Starts a broker that keeps log and data in `folder`, the data on `disk` where there is one.
+    pub fn start(folder: &Path, disk: Option<Disk>) -> Self {
+        let [port, controller_port] = free_ports();
+        let address = format!("127.0.0.1:{port}");
+        let mut broker = Self { folder: folder.to_owned(), address, disk, process: None };
+        let data = broker.disk.as_ref().map_or_else(|| folder.join("data"), |disk| disk.folder.clone());
+        let common = fs::read_to_string(repository("scripts/kafka/server.properties")).expect("broker settings");
+        let own = format!(
+            "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\nlog.dirs={}\n",
+            data.join("log").display()
+        );
+        fs::write(broker.settings(), own + &common).expect("settings written");
+        let settings = broker.settings().to_string_lossy().into_owned();
+        let formatted = broker
+            .java(&["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER_ID, "-c", &settings])
+            .status()
+            .expect("java runs");
+        assert!(formatted.success(), "the broker's storage cannot be formatted: {}", broker.log().display());
+        broker.restart();
+        broker
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.join("server.properties")
+    }
+
+    /// Where it logs.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("broker.log")
+    }
+
+    /// A Java program of Kafka's, where the broker's disk can be seen, logging to the broker's log.
+    fn java(&self, arguments: &[&str]) -> Command {
+        let mut command = match &self.disk {
+            None => bound("java"),
+            Some(disk) => disk.inside("java"),
+        };
+        let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("log opens");
+        command
+            .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(repository(".deps/kafka/lib/*"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log opens"))
+            .stderr(log);
+        command
+    }
+
+    /// Starts the stopped broker and waits until it answers.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "the broker runs");
+        let before = File::open(self.log()).and_then(|log| log.metadata()).map_or(0, |metadata| metadata.len());
+        let settings = self.settings().to_string_lossy().into_owned();
+        let mut process = self.java(&["kafka.Kafka", &settings]).spawn().expect("java runs");
+        wait_until("the broker has started", || {
+            let ended = process.try_wait().expect("waits");
+            assert!(ended.is_none(), "the broker ended while starting: {ended:?}, {}", self.log().display());
+            let log = fs::read(self.log()).unwrap_or_default();
+            let new = log.get(usize::try_from(before).expect("fits")..).unwrap_or_default();
+            String::from_utf8_lossy(new).contains("Kafka Server started")
+        });
+        self.process = Some(process);
+    }
+
+    fn id(&self) -> u32 {
+        self.process.as_ref().expect("the broker runs").id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Fails only when it has ended already.
+            let _ = process.kill();
+            process.wait().expect("waits");
+        }
+    }
+
+    /// SIGTERM, and the end of its orderly shutdown.
+    pub fn stop(&mut self) {
+        signal(self.id(), "TERM");
+        let mut process = self.process.take().expect("the broker runs");
+        wait_until("the broker stops", || process.try_wait().expect("waits").is_some());
+    }
+
+    /// SIGSTOP.
+    pub fn freeze(&self) {
+        signal(self.id(), "STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        signal(self.id(), "CONT");
+    }
+
+    /// How it ended, where it ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(|process| process.try_wait().expect("waits"))
+    }
+
+    /// Lets producers of `client_id` publish only so many bytes a second; `None` is as many as they like.
+    pub fn limit_producers(&self, client_id: &str, bytes_per_second: Option<u32>) {
+        let change = match bytes_per_second {
+            Some(rate) => ["--add-config".to_owned(), format!("producer_byte_rate={rate}")],
+            None => ["--delete-config".to_owned(), "producer_byte_rate".to_owned()],
+        };
+        let [how, what] = &change;
+        let arguments = ["kafka.admin.ConfigCommand", "--bootstrap-server", &self.address, "--alter", how, what];
+        let set = self.java(&arguments).args(["--entity-type", "clients", "--entity-name", client_id]).status();
+        assert!(set.expect("java runs").success(), "quota: {}", self.log().display());
+    }
+
+    /// The disk of its data.
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("a broker with a disk of its own")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A small disk in memory, mounted where only the broker sees it: it is gone with the thread that made it.
+pub struct Disk {
+    holder: Child,
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// Mounts a disk of so many MiB at `folder`; `None` where this system lets us mount nothing.
+    pub fn mount(folder: &Path, mebibytes: u32) -> Option<Self> {
+        fs::create_dir_all(folder).expect("folder made");
+        let script = format!(
+            "mount -t tmpfs -o size={mebibytes}m tmpfs '{}' && echo mounted && exec sleep infinity",
+            folder.display()
+        );
+        let mut holder = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "setpriv", "--pdeathsig", "KILL", "sh", "-c", &script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut line = String::new();
+        let mut output = BufReader::new(holder.stdout.take().expect("piped"));
+        output.read_line(&mut line).expect("readable");
+        let disk = Self { holder, folder: folder.to_owned() };
+        (line.trim() == "mounted").then_some(disk)
+    }
+
+    fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.holder.id().to_string(), "--user", "--mount", "--preserve-credentials"]);
+        command.args(["setpriv", "--pdeathsig", "KILL", program]);
+        command
+    }
+
+    fn filler(&self) -> PathBuf {
+        let inside = self.folder.strip_prefix("/").expect("absolute").join("filler");
+        Path::new("/proc").join(self.holder.id().to_string()).join("root").join(inside)
+    }
+
+    /// Leaves no byte free.
+    pub fn fill(&self) {
+        let mut filler = OpenOptions::new().create(true).append(true).open(self.filler()).expect("filler opens");
+        for size in [1 << 20, 4096] {
+            let zeros = vec![0; size];
+            let error = loop {
+                if let Err(error) = filler.write_all(&zeros) {
+                    break error;
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+        }
+    }
+
+    /// Gives the space back.
+    pub fn free(&self) {
+        fs::remove_file(self.filler()).expect("filler removed");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// Two ports that nobody listens on, out of the range that the system gives to clients: while the broker is down nobody
+/// may take them.
+fn free_ports() -> [u16; 2] {
+    let mut random = fastrand::Rng::new();
+    let free = || {
+        let listener = std::iter::repeat_with(|| random.u16(15_000..32_000))
+            .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+        listener.expect("a free port")
+    };
+    let listeners: Vec<TcpListener> = std::iter::repeat_with(free).take(2).collect();
+    [&listeners[0], &listeners[1]].map(|listener| listener.local_addr().expect("an address").port())
+}
