@@ -14,23 +14,23 @@ use crate::support::wait_until;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     AtLeastOnce,
+    ExactlyOnce,
 }
 
 impl Mode {
-    pub const ALL: [Self; 1] = [Self::AtLeastOnce];
+    pub const ALL: [Self; 2] = [Self::AtLeastOnce, Self::ExactlyOnce];
 
     /// As the setting calls it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
         }
     }
 
     /// Whether readers see every outcome once.
     pub const fn is_exact(self) -> bool {
-        match self {
-            Self::AtLeastOnce => false,
-        }
+        matches!(self, Self::ExactlyOnce)
     }
 }
 
@@ -86,6 +86,11 @@ impl Fleet {
         let log = OpenOptions::new().create(true).append(true).open(self.log(number)).expect("log opens");
         let mut command = bound_sentistream(&["run", "--config", &settings.to_string_lossy()]);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command.env("SENTISTREAM__KAFKA__DELIVERY", self.mode.name());
+        if self.mode.is_exact() {
+            // Static members; the others are dynamic ones, so that both are tried.
+            command.env("SENTISTREAM__KAFKA__INSTANCE", format!("worker-{number}"));
+        }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("starts");
         self.members.insert(number, child);
     }

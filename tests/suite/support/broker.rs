@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::process::{bound, signal};
 use super::{repository, wait_until};
@@ -127,11 +127,6 @@ impl Broker {
     /// SIGCONT.
     pub fn thaw(&self) {
         signal(self.id(), "CONT");
-    }
-
-    /// How it ended, where it ended by itself.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut().and_then(|process| process.try_wait().expect("waits"))
     }
 
     /// Lets producers of `client_id` publish only so many bytes a second; `None` is as many as they like.
