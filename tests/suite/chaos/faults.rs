@@ -59,12 +59,12 @@ pub fn run(arena: &mut Arena<'_>, mode: Mode, name: &str, steps: &[Step]) -> Row
     let fleet = Fleet::new(&topics, arena.folder, mode);
     let mut scenario =
         Scenario { broker: arena.broker, topics, fleet, feeder: Some(feeder), watcher, runtime, complaints: vec![] };
-    let recoveries = scenario.suffer(steps);
+    let recoveries = scenario.suffer(mode, steps);
     scenario.settle(&records, Row::new(mode, name, steps.len(), recoveries), mode)
 }
 
 impl Scenario<'_> {
-    fn suffer(&mut self, steps: &[Step]) -> Vec<Duration> {
+    fn suffer(&mut self, mode: Mode, steps: &[Step]) -> Vec<Duration> {
         for _ in 0..WORKERS {
             self.fleet.join();
         }
@@ -73,7 +73,7 @@ impl Scenario<'_> {
         let mut over = Vec::new();
         for (number, step) in steps.iter().enumerate() {
             self.pause(step.pause);
-            println!("  {:>3}/{} {:?}", number + 1, steps.len(), step.fault);
+            println!("{}: {}/{} {:?}", mode.name(), number + 1, steps.len(), step.fault);
             let (affected, since) = self.inflict(&step.fault);
             over.push((affected, since));
         }

@@ -171,7 +171,7 @@ impl Feeding {
         let (mut fed, mut tombstones) = (0_u64, 0_u64);
         while !stop.load(Ordering::Relaxed) {
             // The pace of a feed that never pauses, not a wait for something.
-            self.producer.poll(Duration::from_secs(1) / TICKS);
+            self.producer.poll(Duration::ZERO);
             std::thread::sleep(Duration::from_secs(1) / TICKS);
             for _ in 0..self.pace.per_second / TICKS {
                 if (fed - tombstones).saturating_sub(self.progress.outcomes()) >= self.pace.backlog {

@@ -2,7 +2,7 @@
 //! and then everything that was fed is looked for. `make chaos` runs the whole of it, `make test` one fault of each kind.
 //!
 //! Set by the environment: `CHAOS_FAULTS` makes it the whole, with so many kills of workers for each mode and a share of it
-//! of every other kind; `CHAOS_SEED` repeats a plan; `CHAOS_ONLY` and `CHAOS_MODE` pick rows by part of their name.
+//! of every other kind; `CHAOS_SEED` repeats a plan; `CHAOS_MODE`, and in the whole `CHAOS_ONLY`, pick rows by part of their name.
 
 mod faults;
 mod feed;
@@ -26,38 +26,14 @@ use table::Row;
 /// Kills of workers in the short form.
 const FEW: usize = 3;
 /// The disk that is filled.
-const DISK_MIB: u32 = 512;
-
-/// A row to be.
-struct Scenario {
-    mode: Mode,
-    name: &'static str,
-    steps: Vec<Step>,
-    needs_disk: bool,
-}
+const DISK_MIB: u32 = 384;
 
 fn set(key: &str) -> Option<String> {
     std::env::var(key).ok().filter(|value| !value.is_empty())
 }
 
-/// What is to be run. A scenario's plan depends on the seed and on nothing else that is run.
-fn scenarios(faults: Option<usize>, seed: u64) -> Vec<Scenario> {
-    let of_mode = |mode: Mode| match faults {
-        None => {
-            let steps = plan::of_all_kinds(FEW, &mut Rng::with_seed(seed));
-            vec![Scenario { mode, name: "one of each kind", steps, needs_disk: false }]
-        }
-        Some(faults) => Kind::ALL
-            .into_iter()
-            .map(|(kind, share)| {
-                let steps = plan::of_kind(kind, (faults / share).max(1), &mut Rng::with_seed(seed ^ kind as u64));
-                Scenario { mode, name: kind.name(), steps, needs_disk: kind == Kind::DiskFull }
-            })
-            .collect(),
-    };
-    let picked = |key: &str, name: &str| set(key).is_none_or(|part| name.contains(&part));
-    let all = Mode::ALL.into_iter().filter(|mode| picked("CHAOS_MODE", mode.name())).flat_map(of_mode);
-    all.filter(|scenario| picked("CHAOS_ONLY", scenario.name)).collect()
+fn is_picked(key: &str, name: &str) -> bool {
+    set(key).is_none_or(|part| name.contains(&part))
 }
 
 #[test]
@@ -68,45 +44,80 @@ fn nothing_is_lost_whatever_fails() {
         return;
     }
     let seed = set("CHAOS_SEED").map_or_else(|| Rng::new().u64(..), |seed| seed.parse().expect("CHAOS_SEED: a number"));
-    let faults = set("CHAOS_FAULTS").map(|faults| faults.parse().expect("CHAOS_FAULTS: a number"));
     println!("chaos with SEED={seed}");
     let evidence = Evidence::new(seed);
     let started = Instant::now();
-    let rows = run_all(&scenarios(faults, seed), seed, evidence.folder());
+    let rows = match set("CHAOS_FAULTS") {
+        None => short(seed, evidence.folder()),
+        Some(faults) => full(faults.parse().expect("CHAOS_FAULTS: a number"), seed, evidence.folder()),
+    };
     table::print(&rows);
     println!("SEED={seed}, {} s", started.elapsed().as_secs());
     let failures: Vec<String> = rows.iter().flat_map(Row::failures).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-fn run_all(scenarios: &[Scenario], seed: u64, folder: &Path) -> Vec<Row> {
+fn modes() -> impl Iterator<Item = Mode> {
+    Mode::ALL.into_iter().filter(|mode| is_picked("CHAOS_MODE", mode.name()))
+}
+
+/// One fault of every kind for each mode, the modes beside each other.
+fn short(seed: u64, folder: &Path) -> Vec<Row> {
+    std::thread::scope(|scope| {
+        let of_mode = |mode: Mode| {
+            scope.spawn(move || {
+                let folder = folder.join(mode.name());
+                let disk = small_disk(&folder);
+                let steps = plan::of_all_kinds(FEW, disk.is_some(), &mut Rng::with_seed(seed));
+                run(&mut Broker::start(&folder, disk), mode, "one of each kind", &steps, seed, &folder)
+            })
+        };
+        let running: Vec<_> = modes().map(of_mode).collect();
+        running.into_iter().map(|mode| mode.join().expect("told above")).collect()
+    })
+}
+
+/// A scenario for each mode and kind of fault, one after the other. Its plan depends on the seed, not on what else is run.
+fn full(faults: usize, seed: u64, folder: &Path) -> Vec<Row> {
+    let scenarios = |with_disk: bool| {
+        modes()
+            .flat_map(|mode| Kind::ALL.map(|(kind, share)| (mode, kind, share)))
+            .filter(move |(_, kind, _)| (*kind == Kind::DiskFull) == with_disk && is_picked("CHAOS_ONLY", kind.name()))
+    };
+    let run_one = |broker: &mut Broker, (mode, kind, share): (Mode, Kind, usize), folder: &Path| {
+        let steps = plan::of_kind(kind, (faults / share).max(1), &mut Rng::with_seed(seed ^ kind as u64));
+        run(broker, mode, kind.name(), &steps, seed, folder)
+    };
     let mut rows = Vec::new();
-    for needs_disk in [false, true] {
-        let mut scenarios = scenarios.iter().filter(|scenario| scenario.needs_disk == needs_disk).peekable();
-        if scenarios.peek().is_none() {
-            continue;
-        }
-        let folder = folder.join(if needs_disk { "small-disk" } else { "broker" });
-        std::fs::create_dir_all(&folder).expect("folder made");
-        let disk = needs_disk.then(|| Disk::mount(&folder.join("data"), DISK_MIB));
-        if let Some(None) = disk {
-            println!("SKIPPED: the full disk: this system lets us mount none (unshare --map-root-user --mount)");
-            continue;
-        }
-        let mut broker = Broker::start(&folder, disk.flatten());
-        rows.extend(scenarios.map(|scenario| run(&mut broker, scenario, seed, &folder)));
+    if scenarios(false).next().is_some() {
+        let mut broker = Broker::start(folder, None);
+        rows.extend(scenarios(false).map(|scenario| run_one(&mut broker, scenario, folder)));
+    }
+    let folder = folder.join("disk");
+    if scenarios(true).next().is_some()
+        && let Some(disk) = small_disk(&folder)
+    {
+        let mut broker = Broker::start(&folder, Some(disk));
+        rows.extend(scenarios(true).map(|scenario| run_one(&mut broker, scenario, &folder)));
     }
     rows
 }
 
-fn run(broker: &mut Broker, scenario: &Scenario, seed: u64, folder: &Path) -> Row {
-    let Scenario { mode, name, steps, .. } = scenario;
+fn small_disk(folder: &Path) -> Option<Disk> {
+    let disk = Disk::mount(&folder.join("data"), DISK_MIB);
+    if disk.is_none() {
+        println!("SKIPPED: the full disk: this system lets us mount none (unshare --map-root-user --mount)");
+    }
+    disk
+}
+
+fn run(broker: &mut Broker, mode: Mode, name: &str, steps: &[Step], seed: u64, folder: &Path) -> Row {
     println!("{}: {name}", mode.name());
     let started = Instant::now();
     let folder = folder.join(format!("{}-{}", mode.name(), name.replace([' ', '>', ','], "-")));
     std::fs::create_dir_all(&folder).expect("folder made");
-    let row = faults::run(&mut Arena { broker, folder: &folder, seed }, *mode, name, steps);
-    println!("  {} s; {}", started.elapsed().as_secs(), row.failures().join("\n  "));
+    let row = faults::run(&mut Arena { broker, folder: &folder, seed }, mode, name, steps);
+    println!("{}: {name}: {} s {}", mode.name(), started.elapsed().as_secs(), row.failures().join("\n  "));
     row
 }
 
@@ -132,7 +143,9 @@ impl Drop for Evidence {
             && let Some(folder) = self.folder.take()
         {
             // The records themselves are large, and the seed makes them again; there are none on a disk that is gone.
-            let _ = std::fs::remove_dir_all(folder.path().join("broker/data"));
+            for data in ["data", "at_least_once/data", "exactly_once/data"] {
+                let _ = std::fs::remove_dir_all(folder.path().join(data));
+            }
             eprintln!("SEED={}; the logs of broker and workers are in {}", self.seed, folder.keep().display());
         }
     }

@@ -107,9 +107,9 @@ pub fn of_kind(kind: Kind, count: usize, random: &mut Rng) -> Vec<Step> {
     (0..count).map(|_| step(kind, random)).collect()
 }
 
-/// `kills` killed workers and one fault of every other kind that needs no disk of its own, in any order.
-pub fn of_all_kinds(kills: usize, random: &mut Rng) -> Vec<Step> {
-    let others = Kind::ALL.iter().map(|(kind, _)| *kind).filter(|kind| *kind != Kind::DiskFull);
+/// `kills` killed workers and one fault of every other kind, in any order; the disk can be filled only where there is one.
+pub fn of_all_kinds(kills: usize, has_disk: bool, random: &mut Rng) -> Vec<Step> {
+    let others = Kind::ALL.iter().map(|(kind, _)| *kind).filter(|kind| has_disk || *kind != Kind::DiskFull);
     let mut kinds: Vec<Kind> = others.chain(std::iter::repeat_n(Kind::WorkerKilled, kills - 1)).collect();
     random.shuffle(&mut kinds);
     kinds.into_iter().map(|kind| step(kind, random)).collect()
@@ -117,7 +117,7 @@ pub fn of_all_kinds(kills: usize, random: &mut Rng) -> Vec<Step> {
 
 fn step(kind: Kind, random: &mut Rng) -> Step {
     // From within the rebalance that the last fault made to well after it.
-    Step { pause: milliseconds(random, 100, 3_000), fault: fault(kind, random) }
+    Step { pause: milliseconds(random, 100, 2_500), fault: fault(kind, random) }
 }
 
 fn fault(kind: Kind, random: &mut Rng) -> Fault {
@@ -127,9 +127,9 @@ fn fault(kind: Kind, random: &mut Rng) -> Fault {
         Kind::BrokerRestarted => {
             Fault::RestartBroker { cleanly: random.u8(0..3) == 0, down: milliseconds(random, 0, 3_000) }
         }
-        Kind::BrokerFrozen => Fault::FreezeBroker { lasts: milliseconds(random, 500, 6_000) },
+        Kind::BrokerFrozen => Fault::FreezeBroker { lasts: milliseconds(random, 500, 4_000) },
         Kind::RebalanceStorm => Fault::Storm { pauses: std::array::from_fn(|_| milliseconds(random, 50, 1_500)) },
-        Kind::Zombie => Fault::FreezeWorker { worker, lasts: milliseconds(random, 3_500, 7_000) },
+        Kind::Zombie => Fault::FreezeWorker { worker, lasts: milliseconds(random, 3_500, 6_000) },
         Kind::OutputUnavailable => Fault::Unavailable {
             target: Target::Output,
             lasts: milliseconds(random, 1_000, 4_000),
@@ -142,10 +142,10 @@ fn fault(kind: Kind, random: &mut Rng) -> Fault {
         },
         Kind::OutputSlow => Fault::SlowOutput {
             bytes_per_second: random.u32(2_000..20_000),
-            lasts: milliseconds(random, 2_000, 5_000),
+            lasts: milliseconds(random, 1_000, 4_000),
             killed: worker,
         },
-        Kind::DiskFull => Fault::FillDisk { lasts: milliseconds(random, 2_000, 5_000) },
+        Kind::DiskFull => Fault::FillDisk { lasts: milliseconds(random, 1_000, 4_000) },
     }
 }
 
