@@ -13,7 +13,7 @@ use super::table::Row;
 use super::verify;
 use super::watch::{Watcher, offsets};
 use crate::support::PATIENCE;
-use crate::support::broker::Broker;
+use crate::support::broker::{Broker, REPLICAS};
 use crate::support::kafka::Topics;
 
 const PARTITIONS: i32 = 6;
@@ -52,7 +52,7 @@ struct Scenario<'a> {
 pub fn run(arena: &mut Arena<'_>, mode: Mode, name: &str, steps: &[Step]) -> Row {
     let runtime = Runtime::new().expect("runtime");
     let address = arena.broker.address().to_owned();
-    let topics = runtime.block_on(Topics::create_on(address, "chaos", PARTITIONS, &[]));
+    let topics = runtime.block_on(Topics::create_on(address, "chaos", PARTITIONS, &[], REPLICAS));
     let records = Arc::new(Records::new(arena.seed, PARTITIONS));
     let watcher = Watcher::start(&topics);
     let feeder = Feeder::start(&topics, Arc::clone(&records), Arc::clone(&watcher.progress), PACE);
@@ -70,15 +70,18 @@ impl Scenario<'_> {
         }
         let started = Instant::now();
         self.expect("the group forms", |scenario| scenario.recovery(Affected::Partitions, started).is_some());
-        let mut over = Vec::new();
+        let mut over: Vec<(Affected, Instant)> = Vec::new();
         for (number, step) in steps.iter().enumerate() {
+            if let Some(&(affected, since)) = over.last().filter(|_| step.is_mended) {
+                self.expect("a fault is mended", |scenario| scenario.recovery(affected, since).is_some());
+            }
             self.pause(step.pause);
             println!("{}: {}/{} {:?}", mode.name(), number + 1, steps.len(), step.fault);
             let (affected, since) = self.inflict(&step.fault);
             over.push((affected, since));
         }
         for &(affected, since) in &over {
-            self.expect("what a fault took away is back", |scenario| scenario.recovery(affected, since).is_some());
+            self.expect("every fault is mended", |scenario| scenario.recovery(affected, since).is_some());
         }
         over.into_iter().filter_map(|(affected, since)| self.recovery(affected, since)).collect()
     }
@@ -142,7 +145,7 @@ impl Scenario<'_> {
         (Affected::Partitions, Instant::now())
     }
 
-    /// No producer may publish with fewer copies in sync than the topic asks for, and one broker has but one copy.
+    /// No producer may publish with fewer copies in sync than the topic asks for, and but one of two is there.
     fn make_unavailable(&mut self, target: Target, lasts: Duration, killed: &[usize]) {
         let topic = match target {
             Target::Output => self.topics.output(),

@@ -98,13 +98,15 @@ pub enum Fault {
 /// A fault and the time before it.
 #[derive(Debug, Clone)]
 pub struct Step {
+    /// First the fault before has to be mended; otherwise this one may hit whatever that left.
+    pub is_mended: bool,
     pub pause: Duration,
     pub fault: Fault,
 }
 
 /// `count` faults of one kind.
 pub fn of_kind(kind: Kind, count: usize, random: &mut Rng) -> Vec<Step> {
-    (0..count).map(|_| step(kind, random)).collect()
+    (0..count).map(|_| Step { is_mended: random.bool(), ..step(kind, random) }).collect()
 }
 
 /// `kills` killed workers and one fault of every other kind, in any order; the disk can be filled only where there is one.
@@ -117,7 +119,7 @@ pub fn of_all_kinds(kills: usize, has_disk: bool, random: &mut Rng) -> Vec<Step>
 
 fn step(kind: Kind, random: &mut Rng) -> Step {
     // From within the rebalance that the last fault made to well after it.
-    Step { pause: milliseconds(random, 100, 2_500), fault: fault(kind, random) }
+    Step { is_mended: false, pause: milliseconds(random, 100, 2_500), fault: fault(kind, random) }
 }
 
 fn fault(kind: Kind, random: &mut Rng) -> Fault {

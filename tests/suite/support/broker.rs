@@ -1,7 +1,7 @@
 //! A Kafka broker of a test's own, to be broken: killed, stopped, frozen, starved of disk, and started again with the
 //! same port and data. It dies with the thread that started it, however that ends.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,13 @@ use super::{repository, wait_until};
 
 /// Base64 of 16 bytes, as Kafka wants it.
 const CLUSTER_ID: &str = "c2VudGlzdHJlYW1jaGFvcw";
+
+/// The broker that is registered and never there.
+const ABSENT: i32 = 2;
+
+/// Where a topic's copies are that may be made unavailable: of two, one is there. With `min.insync.replicas` 2 it takes no
+/// record, and says that it may later. (Of a topic with one replica Kafka never demands two.)
+pub const REPLICAS: &[i32] = &[1, ABSENT];
 
 /// Killed and started again, a broker is let in only when its earlier registration has expired, and what it does meanwhile is
 /// not sound: a transaction that times out then is taken for aborted while its partitions have no leader to be told
@@ -35,27 +42,56 @@ impl Broker {
     /// Starts a broker that keeps log and data in `folder`, the data on `disk` where there is one.
     pub fn start(folder: &Path, disk: Option<Disk>) -> Self {
         fs::create_dir_all(folder).expect("folder made");
-        let [port, controller_port] = free_ports();
+        let [port, controller_port, absent_port] = free_ports();
         let address = format!("127.0.0.1:{port}");
         let mut broker = Self { folder: folder.to_owned(), address, disk, process: None };
         let data = broker.disk.as_ref().map_or_else(|| folder.join("data"), |disk| disk.folder.clone());
-        let common = fs::read_to_string(repository("scripts/kafka/server.properties")).expect("broker settings");
-        let own = format!(
-            "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-             controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\nlog.dirs={}\n{REGISTRATION}",
+        let listener = format!("CONTROLLER://127.0.0.1:{controller_port}");
+        broker.write_settings(1, &format!(
+            "process.roles=broker,controller\nlisteners=PLAINTEXT://127.0.0.1:{port},{listener}\nlog.dirs={}\n{REGISTRATION}",
             data.join("log").display()
+        ), port, controller_port);
+        broker.write_settings(
+            ABSENT,
+            &format!(
+                "process.roles=broker\nlisteners=PLAINTEXT://127.0.0.1:{absent_port}\nlog.dirs={}\n",
+                folder.join("absent").display()
+            ),
+            absent_port,
+            controller_port,
         );
-        fs::write(broker.settings(), own + &common).expect("settings written");
-        let settings = broker.settings().to_string_lossy().into_owned();
-        let formatted = broker
-            .java(&["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER_ID, "-c", &settings])
+        broker.format(1, "--standalone");
+        broker.restart();
+        broker.register_the_absent();
+        broker
+    }
+
+    fn write_settings(&self, id: i32, own: &str, port: u16, controller_port: u16) {
+        let common = fs::read_to_string(repository("scripts/kafka/server.properties")).expect("broker settings");
+        let settings = format!(
+            "node.id={id}\nadvertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\n{own}{common}"
+        );
+        fs::write(self.settings(id), settings).expect("settings written");
+    }
+
+    fn format(&self, id: i32, quorum: &str) {
+        let settings = self.settings(id).to_string_lossy().into_owned();
+        let formatted = self
+            .java(&["kafka.tools.StorageTool", "format", quorum, "-t", CLUSTER_ID, "-c", &settings])
             .status()
             .expect("java runs");
-        assert!(formatted.success(), "the broker's storage cannot be formatted: {}", broker.log().display());
-        broker.restart();
-        broker
+        assert!(formatted.success(), "the broker's storage cannot be formatted: {}", self.log().display());
+    }
+
+    /// A second broker joins and is gone for ever: a topic may have a replica there, which is never in sync.
+    fn register_the_absent(&self) {
+        self.format(ABSENT, "--no-initial-controllers");
+        let mut absent = self.launch(ABSENT);
+        // Fails only when it has ended already.
+        let _ = absent.kill();
+        absent.wait().expect("waits");
     }
 
     /// `host:port`.
@@ -63,8 +99,8 @@ impl Broker {
         &self.address
     }
 
-    fn settings(&self) -> PathBuf {
-        self.folder.join("server.properties")
+    fn settings(&self, id: i32) -> PathBuf {
+        self.folder.join(format!("broker-{id}.properties"))
     }
 
     /// Where it logs.
@@ -99,17 +135,21 @@ impl Broker {
     /// Starts the stopped broker and waits until it answers.
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the broker runs");
-        let before = File::open(self.log()).and_then(|log| log.metadata()).map_or(0, |metadata| metadata.len());
-        let settings = self.settings().to_string_lossy().into_owned();
+        self.process = Some(self.launch(1));
+    }
+
+    fn launch(&self, id: i32) -> Child {
+        let before = fs::metadata(self.log()).map_or(0, |metadata| metadata.len());
+        let settings = self.settings(id).to_string_lossy().into_owned();
         let mut process = self.java(&["kafka.Kafka", &settings]).spawn().expect("java runs");
         wait_until("the broker has started", || {
             let ended = process.try_wait().expect("waits");
             assert!(ended.is_none(), "the broker ended while starting: {ended:?}, {}", self.log().display());
             let log = fs::read(self.log()).unwrap_or_default();
             let new = log.get(usize::try_from(before).expect("fits")..).unwrap_or_default();
-            String::from_utf8_lossy(new).contains("Kafka Server started")
+            String::from_utf8_lossy(new).contains(&format!("nodeId={id}] Kafka Server started"))
         });
-        self.process = Some(process);
+        process
     }
 
     fn id(&self) -> u32 {
@@ -232,15 +272,15 @@ impl Drop for Disk {
     }
 }
 
-/// Two ports that nobody listens on, out of the range that the system gives to clients: while the broker is down nobody
+/// Ports that nobody listens on, out of the range that the system gives to clients: while the broker is down nobody
 /// may take them.
-fn free_ports() -> [u16; 2] {
+fn free_ports<const N: usize>() -> [u16; N] {
     let mut random = fastrand::Rng::new();
-    let free = || {
-        let listener = std::iter::repeat_with(|| random.u16(15_000..32_000))
+    // All are held until the last is found, so that no two are the same.
+    let listeners: [TcpListener; N] = std::array::from_fn(|_| {
+        let found = std::iter::repeat_with(|| random.u16(15_000..32_000))
             .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-        listener.expect("a free port")
-    };
-    let listeners: Vec<TcpListener> = std::iter::repeat_with(free).take(2).collect();
-    [&listeners[0], &listeners[1]].map(|listener| listener.local_addr().expect("an address").port())
+        found.expect("a free port")
+    });
+    listeners.each_ref().map(|listener| listener.local_addr().expect("an address").port())
 }

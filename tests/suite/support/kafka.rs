@@ -54,11 +54,18 @@ impl Topics {
     pub async fn create_with(test: &str, partitions: i32, input_settings: &[(&str, &str)]) -> Self {
         let brokers = std::env::var("SENTISTREAM_TEST_BROKERS")
             .expect("SENTISTREAM_TEST_BROKERS names a Kafka broker; `make test` starts one");
-        Self::create_on(brokers, test, partitions, input_settings).await
+        Self::create_on(brokers, test, partitions, input_settings, &[]).await
     }
 
-    /// As [`Self::create_with`], on a broker of the test's own.
-    pub async fn create_on(brokers: String, test: &str, partitions: i32, input_settings: &[(&str, &str)]) -> Self {
+    /// As [`Self::create_with`], on a broker of the test's own; results and dead letters have their copies on `replicas`,
+    /// by default on any broker.
+    pub async fn create_on(
+        brokers: String,
+        test: &str,
+        partitions: i32,
+        input_settings: &[(&str, &str)],
+        replicas: &[i32],
+    ) -> Self {
         let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
         let topics = Self { brokers, name: format!("{test}-{}-{nanoseconds}", std::process::id()), partitions };
         let mut input = NewTopic::new(&topics.name, partitions, TopicReplication::Fixed(1));
@@ -66,7 +73,11 @@ impl Topics {
             input = input.set(key, value);
         }
         let (output, dead) = (topics.output(), topics.dead_letters());
-        let others = [&output, &dead].map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
+        let assignment = vec![replicas; usize::try_from(partitions).expect("few")];
+        let placed = || {
+            if replicas.is_empty() { TopicReplication::Fixed(1) } else { TopicReplication::Variable(&assignment) }
+        };
+        let others = [&output, &dead].map(|name| NewTopic::new(name, partitions, placed()));
         let admin = topics.admin();
         let made =
             admin.create_topics([input].iter().chain(&others), &AdminOptions::new()).await.expect("broker answers");
