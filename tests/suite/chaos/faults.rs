@@ -222,6 +222,7 @@ impl Scenario<'_> {
         let mut verdict = verify::judge(&self.topics, records, fed, mode);
         verdict.complaints.append(&mut self.complaints);
         verdict.complaints.append(&mut self.fleet.complaints);
+        verdict.fenced = self.fleet.fenced;
         row.with(verdict)
     }
 

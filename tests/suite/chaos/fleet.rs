@@ -56,6 +56,9 @@ pub struct Fleet {
     /// By the number in their name.
     members: BTreeMap<usize, Child>,
     leaving: Vec<(usize, Child)>,
+    /// Static members that their own rejoin has fenced: where a frozen broker answers their first one too, librdkafka gives
+    /// up, and so does the worker, for its supervisor to start it again.
+    pub fenced: usize,
     /// What no worker should do.
     pub complaints: Vec<String>,
 }
@@ -70,6 +73,7 @@ impl Fleet {
             mode,
             members: BTreeMap::new(),
             leaving: vec![],
+            fenced: 0,
             complaints: vec![],
         }
     }
@@ -133,7 +137,12 @@ impl Fleet {
         let fallen: Vec<(usize, ExitStatus)> =
             self.members.iter_mut().filter_map(|(number, child)| Some((*number, ended(child)?))).collect();
         for (number, status) in fallen {
-            self.complaints.push(format!("worker-{number} ended by itself ({status}): {}", self.last_line(number)));
+            let word = self.last_line(number);
+            if word.contains("has taken its place") {
+                self.fenced += 1;
+            } else {
+                self.complaints.push(format!("worker-{number} ended by itself ({status}): {word}"));
+            }
             self.start(number);
         }
         let mut gone = Vec::new();

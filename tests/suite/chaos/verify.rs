@@ -18,6 +18,8 @@ pub struct Verdict {
     pub lost: usize,
     pub doubled: usize,
     pub out_of_order: usize,
+    /// Workers that were fenced and started again.
+    pub fenced: usize,
     /// Everything that should not be, in words.
     pub complaints: Vec<String>,
 }

@@ -88,10 +88,8 @@ impl Broker {
     /// A second broker joins and is gone for ever: a topic may have a replica there, which is never in sync.
     fn register_the_absent(&self) {
         self.format(ABSENT, "--no-initial-controllers");
-        let mut absent = self.launch(ABSENT);
-        // Fails only when it has ended already.
-        let _ = absent.kill();
-        absent.wait().expect("waits");
+        // In order, so that the cluster knows at once.
+        stop(self.launch(ABSENT));
     }
 
     /// `host:port`.
@@ -167,9 +165,7 @@ impl Broker {
 
     /// SIGTERM, and the end of its orderly shutdown.
     pub fn stop(&mut self) {
-        signal(self.id(), "TERM");
-        let mut process = self.process.take().expect("the broker runs");
-        wait_until("the broker stops", || process.try_wait().expect("waits").is_some());
+        stop(self.process.take().expect("the broker runs"));
     }
 
     /// SIGSTOP.
@@ -270,6 +266,11 @@ impl Drop for Disk {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
+}
+
+fn stop(mut process: Child) {
+    signal(process.id(), "TERM");
+    wait_until("the broker stops", || process.try_wait().expect("waits").is_some());
 }
 
 /// Ports that nobody listens on, out of the range that the system gives to clients: while the broker is down nobody
