@@ -24,7 +24,7 @@ use plan::{Kind, Step};
 use table::Row;
 
 /// Kills of workers in the short form.
-const FEW: usize = 3;
+const FEW: usize = 2;
 /// The disk that is filled.
 const DISK_MIB: u32 = 384;
 
