@@ -81,7 +81,8 @@ impl Fleet {
     /// Starts a worker under the first free name and does not wait for it.
     pub fn join(&mut self) {
         let taken = |number: &usize| self.members.contains_key(number) || self.leaving.iter().any(|(n, _)| n == number);
-        let number = (1..).find(|number| !taken(number)).expect("a free number");
+        let number =
+            (1..=self.members.len() + self.leaving.len() + 1).find(|number| !taken(number)).expect("a free number");
         self.start(number);
     }
 

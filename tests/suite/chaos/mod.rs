@@ -4,6 +4,8 @@
 //! Set by the environment: `CHAOS_FAULTS` makes it the whole, with so many kills of workers for each mode and a share of it
 //! of every other kind; `CHAOS_SEED` repeats a plan; `CHAOS_MODE`, and in the whole `CHAOS_ONLY`, pick rows by part of their name.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a table, and how far it is, for whoever waits")]
+
 mod faults;
 mod feed;
 mod fleet;
