@@ -21,6 +21,7 @@ test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## run al
 memory: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## show that memory does not grow with the backlog, TIMES=100 times what saturates a worker
 	cargo test --release --locked --no-run
 	SENTISTREAM_TEST_TIMES=$(or $(TIMES),100) scripts/with-kafka cargo test --release --locked --test suite -- --include-ignored --show-output memory_stays_flat
+
 chaos: kafka onnxruntime ## kill, freeze, starve and cut off workers and broker, and look for every record; FAULTS=n SEED=s
 	CHAOS_FAULTS=$(or $(FAULTS),25) CHAOS_SEED=$(SEED) cargo test --release --locked --test suite -- --include-ignored --nocapture chaos::
 
