@@ -13,7 +13,7 @@
 //!   committed meanwhile is settled, and only the rest is published again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,17 +36,21 @@ use crate::retry;
 
 /// How long one call of a transaction may take before it is made again.
 const CALL: Duration = Duration::from_secs(10);
+/// How long it may take at most: librdkafka's wait for a group coordinator was seen to outlast its own limit by minutes.
+const STUCK: Duration = Duration::from_secs(15);
 /// How long the transactional id may take to be ours at the start.
 const FIRST_CALL: Duration = Duration::from_secs(30);
 /// How soon a failed delivery is noticed.
 const TICK: Duration = Duration::from_millis(100);
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
 
+type Transactional = ThreadedProducer<Deliveries>;
+
 /// The publishing stage.
 pub struct Transactions {
     settings: Settings,
     transactional_id: String,
-    producer: ThreadedProducer<Deliveries>,
+    producer: Arc<Transactional>,
     letters: Letters,
     settler: Settler,
     membership: Membership,
@@ -76,6 +80,9 @@ enum Failure {
     /// This producer cannot go on; another one may.
     #[error("fenced: {0}")]
     Fenced(KafkaError),
+    /// Nor can this one.
+    #[error("no answer within {} s", STUCK.as_secs())]
+    Stuck,
     /// Trying again does not help.
     #[error("{0}")]
     Permanent(Error),
@@ -91,7 +98,7 @@ impl Transactions {
     /// A broker that does not answer, knows no transactions, or does not permit them.
     pub fn new(settings: &Settings, letters: Letters, settler: Settler, membership: Membership) -> Result<Self, Error> {
         let transactional_id = client::transactional_id(settings);
-        let producer = connect(settings, &transactional_id, FIRST_CALL)?;
+        let producer = Arc::new(connect(settings, &transactional_id, FIRST_CALL)?);
         Ok(Self { settings: settings.clone(), transactional_id, producer, letters, settler, membership })
     }
 
@@ -151,7 +158,7 @@ impl Transactions {
                 Failure::Refused(refused) => self.reduce(held, &refused)?,
                 Failure::Revoked => {}
                 Failure::Passing(_) => thread::sleep(pauses.next().unwrap_or(retry::LONGEST)),
-                Failure::Fenced(_) => self.start_over(held)?,
+                Failure::Fenced(_) | Failure::Stuck => self.start_over(held)?,
                 Failure::Permanent(error) => return Err(error),
                 Failure::Left => return Ok(()),
             }
@@ -177,8 +184,8 @@ impl Transactions {
             return Err(Failure::Revoked);
         }
         let offsets = super::group::list(&offsets(held)).map_err(Failure::Passing)?;
-        self.insist(|| self.producer.send_offsets_to_transaction(&offsets, &metadata, CALL))?;
-        self.insist(|| self.producer.commit_transaction(CALL))
+        self.insist(move |producer| producer.send_offsets_to_transaction(&offsets, &metadata, CALL))?;
+        self.insist(|producer| producer.commit_transaction(CALL))
     }
 
     fn send(&self, place: usize, held: &Held) -> Result<(), Failure> {
@@ -215,16 +222,20 @@ impl Transactions {
     }
 
     /// Makes a call again for as long as librdkafka says that it may be made again and the source is in its group.
-    fn insist(&self, call: impl Fn() -> Result<(), KafkaError>) -> Result<(), Failure> {
+    fn insist(
+        &self,
+        call: impl Fn(&Transactional) -> Result<(), KafkaError> + Send + Sync + 'static,
+    ) -> Result<(), Failure> {
+        let call = Arc::new(call);
         let mut pauses = retry::pauses();
         loop {
-            match call() {
+            match within(STUCK, &self.producer, &call)? {
                 Ok(()) => return Ok(()),
-                Err(error) if is_retriable(&error) && !self.membership.has_left() => {
+                Err(_) if self.membership.has_left() => return Err(Failure::Left),
+                Err(error) if is_retriable(&error) => {
                     tracing::warn!(%error, "a call of a transaction is made again");
                     thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
                 }
-                Err(_) if self.membership.has_left() => return Err(Failure::Left),
                 Err(error) => return Err(sorted(error)),
             }
         }
@@ -233,11 +244,11 @@ impl Transactions {
     /// Aborts what was begun. Returns the failure to mend, which may be the abort's own.
     fn give_up(&self, failure: Failure) -> Failure {
         self.count("aborted");
-        if let Failure::Fenced(_) = failure {
+        if let Failure::Fenced(_) | Failure::Stuck = failure {
             return failure;
         }
-        match self.insist(|| self.producer.abort_transaction(CALL)) {
-            Err(worse @ (Failure::Fenced(_) | Failure::Left)) => worse,
+        match self.insist(|producer| producer.abort_transaction(CALL)) {
+            Err(worse @ (Failure::Fenced(_) | Failure::Stuck | Failure::Left)) => worse,
             // Of a transaction that had not begun there is nothing to abort.
             _ => failure,
         }
@@ -267,7 +278,7 @@ impl Transactions {
         while !self.membership.has_left() {
             match connect(&self.settings, &self.transactional_id, CALL) {
                 Ok(producer) => {
-                    self.producer = producer;
+                    self.producer = Arc::new(producer);
                     break;
                 }
                 Err(error @ Error::Transactions { .. }) => return Err(error),
@@ -300,6 +311,22 @@ impl Transactions {
     }
 }
 
+/// Makes a call on a thread of its own, which is left behind with its producer where the call does not come back.
+fn within(
+    limit: Duration,
+    producer: &Arc<Transactional>,
+    call: &Arc<impl Fn(&Transactional) -> Result<(), KafkaError> + Send + Sync + 'static>,
+) -> Result<Result<(), KafkaError>, Failure> {
+    let (answer, answered) = crossbeam_channel::bounded(1);
+    let (producer, call) = (Arc::clone(producer), Arc::clone(call));
+    let caller = thread::Builder::new().name("transaction".into()).spawn(move || {
+        // Nobody waits any more only where the call took too long.
+        let _ = answer.send(call(&producer));
+    });
+    caller.map_err(|error| Failure::Permanent(Error::Fatal(format!("no thread for a transaction: {error}"))))?;
+    answered.recv_timeout(limit).map_err(|_| Failure::Stuck)
+}
+
 /// The offset behind the last outcome of each partition: they are held in its order, and none is missing between.
 fn offsets(held: &[Held]) -> Vec<(Partition, NextOffset)> {
     let places = held.iter().map(|held| &held.outcome.record.position.place);
@@ -308,10 +335,10 @@ fn offsets(held: &[Held]) -> Vec<(Partition, NextOffset)> {
     last.into_iter().collect()
 }
 
-fn connect(settings: &Settings, id: &str, timeout: Duration) -> Result<ThreadedProducer<Deliveries>, Error> {
+fn connect(settings: &Settings, id: &str, timeout: Duration) -> Result<Transactional, Error> {
     let mut config = client::transactional_producer(settings, id);
     let producer = config.set("transactional.id", id).create_with_context(Deliveries::default());
-    let producer: ThreadedProducer<Deliveries> = producer.map_err(Error::client)?;
+    let producer: Transactional = producer.map_err(Error::client)?;
     match producer.init_transactions(timeout) {
         Ok(()) => Ok(producer),
         Err(source) if is_retriable(&source) => {
