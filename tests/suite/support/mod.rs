@@ -1,5 +1,8 @@
 //! What the tests share: settings and topics of their own on the broker, real photographs as posts, and the binary.
 
+#[path = "../../fuzz/src/lib.rs"]
+pub mod decoding;
+pub mod hostile;
 pub mod kafka;
 pub mod photos;
 pub mod process;
