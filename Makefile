@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof memory build check models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof memory build check fuzz hostile models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -36,6 +36,17 @@ check: system-build cargo-deny ## format, clippy, docs, and what the dependencie
 	cargo clippy --release --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
 	.deps/cargo-deny/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+fuzz: system-build ## make fuzz TARGET=envelope|image|text SECONDS=600: fuzz the decoder (a nightly Rust, and cargo install cargo-fuzz)
+	@[[ -f "tests/fuzz/targets/$(TARGET).rs" ]] || { echo 'make fuzz: say what: make fuzz TARGET=envelope, image or text' >&2; exit 1; }
+	cp Cargo.lock tests/fuzz/Cargo.lock
+	mkdir -p target/fuzz/corpus/$(TARGET)
+	@# Without a sanitizer, with which librdkafka does not link: panics, memory and time are what is looked for.
+	cargo +nightly fuzz run --sanitizer none --fuzz-dir tests/fuzz --target-dir target/fuzz $(TARGET) target/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET) -- \
+		-max_total_time=$(or $(SECONDS),600) -timeout=10 -rss_limit_mb=2048 -max_len=16384 -dict=tests/fuzz/dictionaries/$(TARGET).dict -print_final_stats=1
+
+hostile: ## remake tests/fixtures/hostile, the corpus of hostile records
+	@scripts/make-hostile
 
 models: system-models ## make models/default anew (PyTorch, gigabytes); DATA=dir holds the labelled posts
 	@[[ -n "$(DATA)" ]] || { echo 'make models: say where the labelled posts are: make models DATA=dir' >&2; exit 1; }

@@ -12,16 +12,16 @@
 //! No stage waits for a stage before it, and every record holds a permit of the [`crate::budget::Budget`], so the
 //! channels are bounded twice. Closing `records` drains the stages in order; `outcomes` closes last.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch;
-use crate::decode::{Decoded, Decoder};
+use crate::decode::{Decoded, Decoder, Watch};
 use crate::error::{Reason, Refusal, Stage};
 use crate::fetch::{self, Fetcher};
-use crate::message::{Outcome, Prepared, Record};
+use crate::message::{Outcome, Post, Prepared, Record};
 use crate::metrics::Metrics;
 use crate::model::{self, Model, ModelError};
 use crate::order::{Order, Turn};
@@ -72,7 +72,8 @@ pub fn spawn(
         Some(fetcher) => spawn_fetch(sizes, fetcher, decoder, pulled, finished_in.clone(), metrics)?,
         None => pulled,
     };
-    for number in 0..sizes.decode_threads {
+    let watch = Arc::new(decoder.watch(sizes.decode_threads));
+    for _ in 0..sizes.decode_threads {
         let stage = DecodeStage {
             decoder: Arc::clone(decoder),
             record_bytes: sizes.record_bytes,
@@ -81,8 +82,9 @@ pub fn spawn(
             finished: finished_in.clone(),
             metrics: Arc::clone(metrics),
         };
-        thread::Builder::new().name(format!("decode-{number}")).spawn(move || stage.run())?;
+        stage.start(&watch)?;
     }
+    tokio::spawn(give_up_overdue(Arc::downgrade(&watch)));
     tokio::spawn(batch::run(sizes.batch.clone(), prepared, batches_in, Arc::clone(metrics)));
     let model_metrics = Arc::clone(metrics);
     thread::Builder::new().name("model".into()).spawn(move || {
@@ -129,10 +131,29 @@ struct DecodeStage {
     metrics: Arc<Metrics>,
 }
 
+/// What a decode thread leaves under watch while its codec runs.
+type LeftByCodec = (DecodeStage, Record);
+
 impl DecodeStage {
-    fn run(self) {
-        for record in &self.records {
-            let handed_on = match self.decode(record) {
+    fn start(self, watch: &Arc<Watch<LeftByCodec>>) -> std::io::Result<()> {
+        let watch = Arc::clone(watch);
+        thread::Builder::new().name("decode".into()).spawn(move || self.run(&watch)).map(drop)
+    }
+
+    fn run(mut self, watch: &Watch<LeftByCodec>) {
+        while let Ok(record) = self.records.recv() {
+            let decoded = match self.read(record) {
+                Ok((record, post)) => {
+                    let (decoder, metrics) = (Arc::clone(&self.decoder), Arc::clone(&self.metrics));
+                    let ended = watch.during((self, record), || decoder.prepare(post, &metrics));
+                    // Without the stage this thread is one too many.
+                    let Some(((stage, record), ready)) = ended else { return };
+                    self = stage;
+                    ready.unwrap_or_else(|| decoder.too_late()).end(record)
+                }
+                Err(outcome) => Decoded::Settled(outcome),
+            };
+            let handed_on = match decoded {
                 Decoded::Prepared(prepared) => self.prepared.blocking_send(*prepared).is_ok(),
                 Decoded::Settled(outcome) => self.finished.blocking_send(outcome).is_ok(),
             };
@@ -143,13 +164,32 @@ impl DecodeStage {
         }
     }
 
-    fn decode(&self, record: Record) -> Decoded {
+    #[expect(clippy::result_large_err, reason = "taken apart at once, never queued as it is")]
+    fn read(&self, record: Record) -> Result<(Record, Post), Outcome> {
         let bytes = record.position.permit.bytes();
         if bytes > self.record_bytes && record.value.is_some() {
             let detail = format!("the record has {bytes} bytes; limits.record_bytes is {}", self.record_bytes);
-            return Decoded::Settled(Outcome::refused(record, Stage::Decode, Refusal::new(Reason::TooLarge, detail)));
+            return Err(Outcome::refused(record, Stage::Decode, Refusal::new(Reason::TooLarge, detail)));
         }
-        self.decoder.decode(record, &self.metrics)
+        self.decoder.read(record, &self.metrics)
+    }
+}
+
+/// Ends the records whose codecs take too long, and starts a thread in the place of each.
+async fn give_up_overdue(watch: Weak<Watch<LeftByCodec>>) {
+    while let Some(watch) = watch.upgrade() {
+        for (stage, record) in watch.overdue() {
+            if let Decoded::Settled(outcome) = stage.decoder.too_late().end(record) {
+                // Nobody listens only when the worker stops anyway.
+                let _ = stage.finished.send(outcome).await;
+            }
+            if let Err(error) = stage.start(&watch) {
+                tracing::error!(%error, "no thread in the place of one that decodes for too long: one fewer decodes");
+            }
+        }
+        let interval = watch.interval();
+        drop(watch);
+        tokio::time::sleep(interval).await;
     }
 }
 

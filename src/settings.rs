@@ -97,6 +97,12 @@ impl Settings {
                 return Err(format!("{key} is {seconds}; set it to at most 86400, a day"));
             }
         }
+        if self.decode.timeout_ms / 1000 >= self.admin.stall_seconds {
+            return Err(format!(
+                "decode.timeout_ms ({}) must be below admin.stall_seconds ({}): a slow image would look like a stall",
+                self.decode.timeout_ms, self.admin.stall_seconds
+            ));
+        }
         if self.admin.stall_seconds <= self.kafka.revoke_deadline_seconds {
             return Err(format!(
                 "admin.stall_seconds ({}) must be above kafka.revoke_deadline_seconds ({}): a rebalance would look like a stall",
@@ -157,6 +163,9 @@ mod tests {
         assert!(batch.contains("batch.max_posts") && batch.contains("limits.in_flight_records"), "{batch}");
         let topics = refusal(&[("SENTISTREAM__KAFKA__OUTPUT_TOPIC", "posts")]);
         assert!(topics.contains("three topics"), "{topics}");
+        let slow =
+            refusal(&[("SENTISTREAM__DECODE__TIMEOUT_MS", "60000"), ("SENTISTREAM__ADMIN__STALL_SECONDS", "60")]);
+        assert!(slow.contains("decode.timeout_ms") && slow.contains("admin.stall_seconds"), "{slow}");
         let deadline = refusal(&[("SENTISTREAM__KAFKA__REVOKE_DEADLINE_SECONDS", "1000")]);
         assert!(
             deadline.contains("revoke_deadline_seconds") && deadline.contains("max.poll.interval.ms"),
@@ -200,6 +209,7 @@ mod tests {
             "FETCH__CONCURRENCY",
             "FETCH__PER_HOST",
             "FETCH__ATTEMPTS",
+            "DECODE__TIMEOUT_MS",
         ] {
             let refused = refusal(&[(&format!("SENTISTREAM__{key}"), &u64::MAX.to_string())]);
             let key = key.split("__").nth(1).unwrap_or_default().to_lowercase();

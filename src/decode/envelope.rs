@@ -241,7 +241,7 @@ fn check_image_bytes(bytes: usize, settings: &Settings) -> Result<(), Refusal> {
 fn metadata(raw: &str, settings: &Settings) -> Result<Metadata, Refusal> {
     let raw: RawMetadata = json::object(raw, "metadata")?;
     let text = |raw, path| text_field(raw, path, settings).map(Option::unwrap_or_default);
-    Ok(Metadata {
+    let metadata = Metadata {
         caption: text(raw.caption, "metadata.caption")?,
         scene: text(raw.scene, "metadata.scene")?,
         objects: list_field(raw.objects, "metadata.objects", settings, object)?,
@@ -250,7 +250,13 @@ fn metadata(raw: &str, settings: &Settings) -> Result<Metadata, Refusal> {
         })?,
         place: text(raw.place, "metadata.place")?,
         taken_at: text(raw.taken_at, "metadata.taken_at")?,
-    })
+    };
+    // Each list becomes one text.
+    let chars = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).sum();
+    check_chars(chars(&mut metadata.tags.iter()), "metadata.tags", settings)?;
+    let mut labels = metadata.objects.iter().map(|object| &object.label);
+    check_chars(chars(&mut labels), "metadata.objects", settings)?;
+    Ok(metadata)
 }
 
 fn object(raw: &RawValue, path: &str, settings: &Settings) -> Result<Object, Refusal> {
@@ -293,11 +299,15 @@ fn text_field(raw: Raw<'_>, path: &str, settings: &Settings) -> Result<Option<St
 fn check_text(text: &str, path: &str, settings: &Settings) -> Result<(), Refusal> {
     // A character is a byte or more, so most texts need no counting.
     if text.len() > settings.text_chars {
-        let chars = text.chars().count();
-        if chars > settings.text_chars {
-            let detail = format!("{path} has {chars} characters, the limit is {}", settings.text_chars);
-            return Err(Refusal::new(Reason::TextTooLong, detail));
-        }
+        check_chars(text.chars().count(), path, settings)?;
+    }
+    Ok(())
+}
+
+fn check_chars(chars: usize, path: &str, settings: &Settings) -> Result<(), Refusal> {
+    if chars > settings.text_chars {
+        let detail = format!("{path} has {chars} characters, the limit is {}", settings.text_chars);
+        return Err(Refusal::new(Reason::TextTooLong, detail));
     }
     Ok(())
 }

@@ -8,19 +8,25 @@ use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
 
 use super::Settings;
 use super::pixels::{Picture, check_size, corrupt};
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 
 /// A progressive JPEG of a few KB may ask for thousands of passes over all its pixels; real ones have about ten.
 const MOST_SCANS: u32 = 200;
 const EXIF: &[u8] = b"Exif\0\0";
 
 pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
+    let walked = walk(bytes);
+    if let Some(bits) = walked.bits.filter(|bits| *bits != 8) {
+        return Err(Refusal::new(
+            Reason::UnsupportedFormat,
+            format!("JPEG of {bits} bits a sample; read are those of 8"),
+        ));
+    }
     let mut decoder = Decompressor::new().map_err(|error| broken(&error))?;
     let header = decoder.read_header(bytes).map_err(|error| broken(&error))?;
     let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
     let (width, height) = (side(header.width), side(header.height));
     check_size(width, height, settings)?;
-    let walked = walk(bytes);
     if !walked.ends_properly {
         return Err(corrupt("JPEG without an end-of-image marker: it was cut"));
     }
@@ -59,6 +65,8 @@ fn rgb_of_inks(inks: &[u8]) -> Vec<u8> {
 struct Walked<'a> {
     /// The first EXIF block, from its TIFF header on.
     exif: Option<&'a [u8]>,
+    /// Bits of a sample, by the first frame header.
+    bits: Option<u8>,
     /// Whether the markers lead to an end of image.
     ends_properly: bool,
 }
@@ -79,8 +87,12 @@ fn walk(bytes: &[u8]) -> Walked<'_> {
             [marker, high, low, segment @ ..] => {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
                 let body = segment.get(..length.saturating_sub(2)).unwrap_or_default();
-                if *marker == 0xE1 && walked.exif.is_none() {
-                    walked.exif = body.strip_prefix(EXIF);
+                match *marker {
+                    0xE1 if walked.exif.is_none() => walked.exif = body.strip_prefix(EXIF),
+                    // Tables and arithmetic conditioning stand among the frame headers.
+                    0xC4 | 0xC8 | 0xCC => {}
+                    0xC0..=0xCF if walked.bits.is_none() => walked.bits = body.first().copied(),
+                    _ => {}
                 }
                 1 + length
             }
@@ -95,7 +107,6 @@ fn walk(bytes: &[u8]) -> Walked<'_> {
 mod tests {
     use super::super::tests::{jpeg, settings};
     use super::*;
-    use crate::error::Reason;
 
     fn reason(bytes: &[u8]) -> Option<Reason> {
         read(bytes, &settings()).err().map(|refusal| refusal.reason)
@@ -122,6 +133,15 @@ mod tests {
             let closed = [&whole[..length], &[0xFF, 0xD9]].concat();
             assert_eq!(reason(&closed), Some(Reason::CorruptImage), "cut to {length} of {}", whole.len());
         }
+    }
+
+    #[test]
+    fn samples_of_other_than_8_bits_are_named() {
+        let mut deep = jpeg(16, 16);
+        let frame = deep.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame header");
+        deep[frame + 4] = 12;
+        let refused = read(&deep, &settings()).expect_err("refused");
+        assert_eq!(refused.to_string(), "unsupported_format: JPEG of 12 bits a sample; read are those of 8");
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Pure computation on the caller's thread: no I/O, no state between records. Whatever is in a record, one call takes
-//! memory of a few times `image_pixels`, and a panic in a codec costs that record only.
+//! memory of a few times `image_pixels`, and a panic in a codec costs that record only. How a codec that takes longer than
+//! `timeout_ms` costs that record only, [`Watch`] says; so a decode is two steps, of which the second may take long.
 
 mod envelope;
+mod frames;
 mod jpeg;
 mod json;
 mod pixels;
@@ -18,24 +20,29 @@ mod resample;
 mod tests;
 mod text;
 mod tokens;
+mod watch;
 mod webp;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::error::{Reason, Refusal, Stage};
-use crate::message::{Facts, Flag, ModelInput, Outcome, Prepared, Record, Verdict};
+use crate::message::{Facts, Flag, ModelInput, Outcome, Post, Prepared, Record, Verdict};
 use crate::metrics::Metrics;
+
+pub use watch::Watch;
 
 /// The parser of JSON gives up at this depth by itself.
 const MAX_JSON_DEPTH: usize = 128;
 /// A post with all its known fields is nested this deep: post, metadata, objects, object.
 const MIN_JSON_DEPTH: usize = 4;
+/// A codec that is busy for longer does not come back.
+const MOST_TIMEOUT_MS: u64 = 3_600_000;
 
 /// Limits of what is decoded. A record beyond one of them becomes a dead letter.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,7 +56,11 @@ pub struct Settings {
     pub image_pixels: u64,
     /// Pixels of the longest side of an image.
     pub image_side: u32,
-    /// Characters of each text of a post.
+    /// Frames of an animation.
+    pub frames: usize,
+    /// Milliseconds that decoding a record may take.
+    pub timeout_ms: u64,
+    /// Characters of each text of a post; all its tags together are one, and so are the labels of its objects.
     pub text_chars: usize,
     /// Items of `metadata.tags`, and of `metadata.objects`.
     pub tags: usize,
@@ -67,6 +78,8 @@ impl Settings {
             ("image_bytes", self.image_bytes == 0),
             ("image_pixels", self.image_pixels == 0),
             ("image_side", self.image_side == 0),
+            ("frames", self.frames == 0),
+            ("timeout_ms", self.timeout_ms == 0),
             ("text_chars", self.text_chars == 0),
             ("tags", self.tags == 0),
             ("headers", self.headers == 0),
@@ -81,6 +94,10 @@ impl Settings {
         if self.image_pixels > 1 << 30 {
             let pixels = self.image_pixels;
             return Err(format!("decode.image_pixels is {pixels}; set it to at most {}", 1 << 30));
+        }
+        if self.timeout_ms > MOST_TIMEOUT_MS {
+            let timeout = self.timeout_ms;
+            return Err(format!("decode.timeout_ms is {timeout}; set it to at most {MOST_TIMEOUT_MS}, an hour"));
         }
         if !(MIN_JSON_DEPTH..MAX_JSON_DEPTH).contains(&self.json_depth) {
             let (depth, least, most) = (self.json_depth, MIN_JSON_DEPTH, MAX_JSON_DEPTH - 1);
@@ -187,18 +204,12 @@ impl Decoder {
         Ok(Self { settings, spec, templates, tokens })
     }
 
-    /// Decodes one record on this thread. It never panics, and the record is in what it returns, whole.
+    /// Decodes one record, however long that takes. It never panics, and the record is in what it returns, whole.
     pub fn decode(&self, record: Record, metrics: &Metrics) -> Decoded {
-        let Some(value) = record.value.clone() else {
-            return Decoded::Settled(Outcome { record, verdict: Verdict::Tombstone });
-        };
-        let mut decoded = settle(record, metrics, |record| self.prepare(record, &value, metrics));
-        // The next image may be fetched in its place, however long the model takes.
-        match &mut decoded {
-            Decoded::Prepared(prepared) => prepared.record.fetched = None,
-            Decoded::Settled(outcome) => outcome.record.fetched = None,
+        match self.read(record, metrics) {
+            Ok((record, post)) => self.prepare(post, metrics).end(record),
+            Err(outcome) => Decoded::Settled(outcome),
         }
-        decoded
     }
 
     /// The URL of the image of a post that is whole but for it, or why the post is refused; `None` where the record is no
@@ -208,12 +219,40 @@ impl Decoder {
         contained(|| envelope::image_url(record, value, &self.settings)).ok().flatten()
     }
 
-    fn prepare(&self, record: &Record, value: &Bytes, metrics: &Metrics) -> Result<Parts, Refusal> {
-        let timed = |stage| metrics.stage_seconds.with_label_values(&[stage]).start_timer();
+    /// The first step: the post in a record, in time that is linear in its bytes; or how it ends without one.
+    #[expect(clippy::result_large_err, reason = "taken apart at once, never queued as it is")]
+    pub fn read(&self, record: Record, metrics: &Metrics) -> Result<(Record, Post), Outcome> {
+        let Some(value) = record.value.clone() else {
+            return Err(Outcome { record, verdict: Verdict::Tombstone });
+        };
+        let timer = metrics.stage_seconds.with_label_values(&["envelope"]).start_timer();
+        match refusing_panics(metrics, || envelope::read(&record, &value, &self.settings)) {
+            Ok(post) => {
+                timer.observe_duration();
+                Ok((record, post))
+            }
+            Err(refusal) => Err(refused(record, refusal)),
+        }
+    }
 
-        let envelope_timer = timed("envelope");
-        let mut post = envelope::read(record, value, &self.settings)?;
-        envelope_timer.observe_duration();
+    /// The second step: what the model reads of a post.
+    pub fn prepare(&self, post: Post, metrics: &Metrics) -> Ready {
+        Ready(refusing_panics(metrics, || self.ready(post, metrics)))
+    }
+
+    /// A watch over decode threads, by the limit of the second step.
+    pub fn watch<T>(&self, most_abandoned: usize) -> Watch<T> {
+        Watch::new(Duration::from_millis(self.settings.timeout_ms), most_abandoned)
+    }
+
+    /// What a post ends with whose second step took too long.
+    pub fn too_late(&self) -> Ready {
+        let detail = format!("decoding took more than {} ms (decode.timeout_ms)", self.settings.timeout_ms);
+        Ready(Err(Refusal::new(Reason::DecodeTimeout, detail)))
+    }
+
+    fn ready(&self, mut post: Post, metrics: &Metrics) -> Result<Parts, Refusal> {
+        let timed = |stage| metrics.stage_seconds.with_label_values(&[stage]).start_timer();
 
         let pixels_timer = timed("pixels");
         let pixels = pixels::read(&post.image, &self.settings, &self.spec)?;
@@ -254,26 +293,33 @@ fn may_have_url(json: &[u8]) -> bool {
     NAME.is_match(json)
 }
 
-/// A [`Prepared`] without the record, which stays outside of what may panic.
+/// A [`Prepared`] without the record, which stays outside of what may panic or take long.
 struct Parts {
     facts: Facts,
     input: ModelInput,
     flags: Vec<Flag>,
 }
 
-/// Ends a record by what `prepare` makes of it, or by the panic that it made of `prepare`.
-fn settle(record: Record, metrics: &Metrics, prepare: impl FnOnce(&Record) -> Result<Parts, Refusal>) -> Decoded {
-    let refusal = match contained(|| prepare(&record)) {
-        Ok(Ok(Parts { facts, input, flags })) => {
-            return Decoded::Prepared(Box::new(Prepared { record, facts, input, flags }));
+/// A post ready for the model, or why it will not be.
+pub struct Ready(Result<Parts, Refusal>);
+
+impl Ready {
+    /// Ends the record that the post came in.
+    pub fn end(self, mut record: Record) -> Decoded {
+        match self.0 {
+            Ok(Parts { facts, input, flags }) => {
+                record.fetched = None;
+                Decoded::Prepared(Box::new(Prepared { record, facts, input, flags }))
+            }
+            Err(refusal) => Decoded::Settled(refused(record, refusal)),
         }
-        Ok(Err(refusal)) => refusal,
-        Err(message) => {
-            metrics.panics.inc();
-            Refusal::new(Reason::CodecPanicked, message)
-        }
-    };
-    Decoded::Settled(Outcome::refused(record, Stage::Decode, refusal))
+    }
+}
+
+/// A dead letter. As with a prepared post, the next image may be fetched in the place of its own.
+fn refused(mut record: Record, refusal: Refusal) -> Outcome {
+    record.fetched = None;
+    Outcome::refused(record, Stage::Decode, refusal)
 }
 
 fn parse_parts(field: &FieldSpec) -> Result<Vec<text::Template>, SpecError> {
@@ -291,6 +337,14 @@ fn parse_parts(field: &FieldSpec) -> Result<Vec<text::Template>, SpecError> {
 /// it only reads.
 fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panic_message(payload.as_ref()))
+}
+
+/// Runs `work`; a panic in it becomes a refusal, and is counted.
+fn refusing_panics<T>(metrics: &Metrics, work: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    contained(work).unwrap_or_else(|message| {
+        metrics.panics.inc();
+        Err(Refusal::new(Reason::CodecPanicked, message))
+    })
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> String {

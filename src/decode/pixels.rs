@@ -11,10 +11,10 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage};
 
-use super::{Settings, Spec, jpeg, resample, webp};
+use super::{Settings, Spec, frames, jpeg, resample, webp};
 use crate::error::{Reason, Refusal};
 
-/// What a PNG's colour profile may unpack to: deflate reaches 1000:1, and profiles are kilobytes.
+/// What a PNG's colour profile may unpack to, and its texts may take: deflate reaches 1000:1, and profiles are kilobytes.
 const PNG_HEADER_BYTES: u64 = 16 << 20;
 /// The widest pixel of the formats read, RGBA of 16 bits each.
 const MAX_PIXEL_BYTES: u64 = 8;
@@ -38,19 +38,22 @@ pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Vec
 }
 
 fn decode(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
-    let input = Cursor::new(bytes);
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg::read(bytes, settings),
         Ok(ImageFormat::Png) => {
+            frames::check_png(bytes, settings)?;
             let mut limits = Limits::no_limits();
             limits.max_alloc = Some(PNG_HEADER_BYTES);
-            read_picture(PngDecoder::with_limits(input, limits), settings)
+            read_picture(PngDecoder::with_limits(Cursor::new(bytes), limits), settings)
         }
         Ok(ImageFormat::WebP) => {
-            webp::check(bytes, settings)?;
-            read_picture(WebPDecoder::new(input), settings)
+            let file = webp::check(bytes, settings)?;
+            read_picture(WebPDecoder::new(Cursor::new(file)), settings)
         }
-        Ok(ImageFormat::Gif) => read_picture(GifDecoder::new(input), settings),
+        Ok(ImageFormat::Gif) => {
+            frames::check_gif(bytes, settings)?;
+            read_picture(GifDecoder::new(Cursor::new(bytes)), settings)
+        }
         Ok(other) => Err(unsupported(&format!("{other:?}"))),
         Err(_) if bytes.is_empty() => Err(Refusal::new(Reason::NoImage, "the image is 0 bytes long")),
         Err(_) => Err(unsupported("of a format unknown")),
@@ -82,7 +85,14 @@ pub(super) fn check_size(width: u32, height: u32, settings: &Settings) -> Result
 }
 
 fn read_picture<D: ImageDecoder>(opened: Result<D, ImageError>, settings: &Settings) -> Result<Picture, Refusal> {
-    let mut decoder = opened.map_err(|error| refusal(&error))?;
+    let mut decoder = opened.map_err(|error| match error {
+        // The one limit of opening, a PNG's.
+        ImageError::Limits(_) => {
+            let detail = format!("colour profile and texts of the PNG take more than {PNG_HEADER_BYTES} bytes");
+            Refusal::new(Reason::TooLarge, detail)
+        }
+        other => refusal(&other),
+    })?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, settings)?;
     // For what the size does not tell, such as a GIF's frame that is larger than its canvas.

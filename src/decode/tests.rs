@@ -4,6 +4,7 @@
 use std::io::Cursor;
 use std::time::Instant;
 
+use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, ImageFormat, RgbImage};
 use proptest::prelude::*;
@@ -18,6 +19,8 @@ pub(super) fn settings() -> Settings {
         image_bytes: 1 << 20,
         image_pixels: 4_000_000,
         image_side: 4_000,
+        frames: 3,
+        timeout_ms: 60_000,
         text_chars: 1_000,
         tags: 8,
         json_depth: 16,
@@ -233,8 +236,10 @@ fn a_panic_becomes_its_message() {
 #[test]
 fn a_panicking_codec_costs_its_record_only() {
     let metrics = Metrics::new();
-    let outcome = settle(record("x"), &metrics, |_| panic!("index out of bounds"));
-    let Decoded::Settled(Outcome { record, verdict: Verdict::Refused { refusal, .. } }) = outcome else {
+    let watch = Watch::new(Duration::from_mins(1), 1);
+    let panicking = || Ready(refusing_panics(&metrics, || panic!("index out of bounds")));
+    let Some((record, Some(ready))) = watch.during(record("x"), panicking) else { panic!("not in time") };
+    let Decoded::Settled(Outcome { record, verdict: Verdict::Refused { refusal, .. } }) = ready.end(record) else {
         panic!("not refused")
     };
     assert_eq!(refusal.to_string(), "codec_panicked: index out of bounds");
@@ -264,6 +269,9 @@ fn settings_name_the_key_and_the_fix() {
     assert_eq!(settings().validate(), Ok(()));
     for (broken, key) in [
         (Settings { image_pixels: 0, ..settings() }, "decode.image_pixels is 0"),
+        (Settings { frames: 0, ..settings() }, "decode.frames is 0"),
+        (Settings { timeout_ms: 0, ..settings() }, "decode.timeout_ms is 0"),
+        (Settings { timeout_ms: 3_600_001, ..settings() }, "decode.timeout_ms is 3600001; set it"),
         (Settings { image_side: 70_000, ..settings() }, "decode.image_side is 70000; set it"),
         (Settings { json_depth: 3, ..settings() }, "decode.json_depth is 3; set it between 4 and 127"),
     ] {

@@ -88,6 +88,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether trying again does not help, since somebody has to mend the broker's topics or permissions.
+    pub(super) fn is_denied(&self) -> bool {
+        let Self::Transactions { source, .. } = self else { return false };
+        source.rdkafka_error_code().is_some_and(super::transaction::is_denied)
+    }
+
     /// A client that cannot be made. The value of a refused option may be a password: it is not told.
     pub(super) fn client(error: KafkaError) -> Self {
         Self::Client(match error {

@@ -12,23 +12,24 @@
 //! - a producer that is fenced is made anew, which ends its last transaction one way or the other; then what the group has
 //!   committed meanwhile is settled, and only the rest is published again.
 
+mod failure;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout_at;
 
+pub(super) use self::failure::is_denied;
+use self::failure::{Deliveries, Failure, STUCK, is_retriable, sorted};
 use super::Settings;
-use super::client::{self, Error, Logged};
+use super::client::{self, Error};
 use super::group::Membership;
-use super::letter::{Letter, Letters, refusal};
+use super::letter::{Letter, Letters};
 use super::settle::Settler;
 use crate::message::Outcome;
 use crate::offsets::{NextOffset, Partition};
@@ -36,8 +37,6 @@ use crate::retry;
 
 /// How long one call of a transaction may take before it is made again.
 const CALL: Duration = Duration::from_secs(10);
-/// How long it may take at most: librdkafka's wait for a group coordinator was seen to outlast its own limit by minutes.
-const STUCK: Duration = Duration::from_secs(15);
 /// How long the transactional id may take to be ours at the start.
 const FIRST_CALL: Duration = Duration::from_secs(30);
 /// How soon a failed delivery is noticed.
@@ -63,32 +62,6 @@ struct Held {
     since: Instant,
     /// It was in a batch that the broker refused: sent alone, to see whether it is to blame.
     suspect: bool,
-}
-
-/// Why a transaction did not come about.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// By the places of the messages.
-    #[error("the broker refused {} messages as they are", .0.len())]
-    Refused(Vec<(usize, RDKafkaErrorCode)>),
-    /// The next owner publishes it.
-    #[error("a partition was taken away")]
-    Revoked,
-    /// To be tried again.
-    #[error("{0}")]
-    Passing(KafkaError),
-    /// This producer cannot go on; another one may.
-    #[error("fenced: {0}")]
-    Fenced(KafkaError),
-    /// Nor can this one.
-    #[error("no answer within {} s", STUCK.as_secs())]
-    Stuck,
-    /// Trying again does not help.
-    #[error("{0}")]
-    Permanent(Error),
-    /// Nobody may publish in its name any more.
-    #[error("the worker has left its group")]
-    Left,
 }
 
 impl Transactions {
@@ -281,7 +254,7 @@ impl Transactions {
                     self.producer = Arc::new(producer);
                     break;
                 }
-                Err(error @ Error::Transactions { .. }) => return Err(error),
+                Err(error) if error.is_denied() => return Err(error),
                 Err(error) => tracing::warn!(%error, "cannot start over yet"),
             }
             thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
@@ -352,84 +325,31 @@ fn connect(settings: &Settings, id: &str, timeout: Duration) -> Result<Transacti
     }
 }
 
-fn is_retriable(error: &KafkaError) -> bool {
-    matches!(error, KafkaError::Transaction(error) if error.is_retriable())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn sorted(error: KafkaError) -> Failure {
-    let fatal = matches!(&error, KafkaError::Transaction(inner) if inner.is_fatal());
-    match error.rdkafka_error_code() {
-        Some(code) if is_denied(code) => Failure::Permanent(Error::Fatal(error.to_string())),
-        Some(code) if fatal || is_fenced(code) => Failure::Fenced(error),
-        _ => Failure::Passing(error),
-    }
-}
-
-const fn is_fenced(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{Fatal, Fenced, InvalidProducerEpoch, ProducerFenced};
-    matches!(code, Fatal | Fenced | InvalidProducerEpoch | ProducerFenced)
-}
-
-/// Somebody has to mend the broker's topics or permissions.
-const fn is_denied(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{
-        ClusterAuthorizationFailed, GroupAuthorizationFailed, TopicAuthorizationFailed,
-        TransactionalIdAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition,
-    };
-    matches!(
-        code,
-        ClusterAuthorizationFailed
-            | GroupAuthorizationFailed
-            | TopicAuthorizationFailed
-            | TransactionalIdAuthorizationFailed
-            | UnknownTopic
-            | UnknownTopicOrPartition
-    )
-}
-
-/// Errors of deliveries, which come on librdkafka's thread.
-#[derive(Debug, Default)]
-struct Deliveries {
-    failed: Mutex<Vec<(usize, KafkaError, String)>>,
-}
-
-impl Deliveries {
-    fn start_anew(&self) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn producer() -> Arc<Transactional> {
+        let producer = rdkafka::ClientConfig::new().create_with_context(Deliveries::default());
+        Arc::new(producer.expect("a producer without a broker"))
     }
 
-    /// What the deliveries that failed since [`Self::start_anew`] mean.
-    fn failure(&self) -> Option<Failure> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused: Vec<_> = failed.iter().filter_map(|(place, error, _)| Some((*place, refusal(error)?))).collect();
-        if !refused.is_empty() {
-            return Some(Failure::Refused(refused));
-        }
-        let denied = failed.iter().find(|(_, error, _)| error.rdkafka_error_code().is_some_and(is_denied));
-        if let Some((_, source, topic)) = denied {
-            return Some(Failure::Permanent(Error::Publish { topic: topic.clone(), source: source.clone() }));
-        }
-        failed.first().map(|(_, error, _)| sorted(error.clone()))
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Logged.log(level, facility, message);
+    #[test]
+    fn a_call_that_does_not_come_back_is_left_behind() {
+        let (release, released) = crossbeam_channel::bounded::<()>(0);
+        let call = Arc::new(move |_: &Transactional| {
+            let _ = released.recv();
+            Ok(())
+        });
+        let stuck = within(Duration::from_millis(20), &producer(), &call);
+        assert!(matches!(stuck, Err(Failure::Stuck)));
+        release.send(()).expect("it still waits");
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        Logged.error(error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, delivery: &DeliveryResult<'_>, place: usize) {
-        if let Err((error, message)) = delivery {
-            let topic = message.topic().to_owned();
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((place, error.clone(), topic));
-        }
+    #[test]
+    fn what_a_call_answers_is_passed_on() {
+        let call = Arc::new(|_: &Transactional| Err(KafkaError::Canceled));
+        let answer = within(Duration::from_mins(1), &producer(), &call).expect("in time");
+        assert_eq!(answer, Err(KafkaError::Canceled));
     }
 }

@@ -1,83 +1,60 @@
 //! Bad input becomes a dead letter with its stable reason, and the stream goes on.
 
-use std::collections::BTreeMap;
-
-use serde_json::json;
-
 use crate::end_to_end::{joined, stop};
-use crate::support::kafka::Topics;
+use crate::support::hostile::corpus;
+use crate::support::kafka::{Read, Topics};
 use crate::support::photos::{TestPost, samples};
-use crate::support::repository;
+use crate::support::process::WorkerProcess;
 
-/// What a feed may bring, and the reason each is refused with.
-fn bad_posts() -> Vec<(&'static str, TestPost)> {
-    let jpeg = samples().into_iter().find(|(name, ..)| name == "cat.jpg").expect("sample").1;
-    let huge = std::fs::read(repository("tests/fixtures/hostile/30000x30000.png")).expect("fixture");
-    let none = json!({});
-    let text = |id: &str, value: &str| TestPost::raw(id, value.as_bytes());
-    let mut wrong_type = TestPost::raw("content-type", b"x");
-    wrong_type.headers.push(("content-type".into(), b"video/mp4".to_vec()));
-    let mut many_headers = TestPost::json("headers", &jpeg, &none);
-    many_headers.headers.extend((0..100).map(|number| (format!("h{number}"), vec![])));
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    vec![
-        ("empty", TestPost::raw("empty", b"")),
-        ("unsupported_content_type", wrong_type),
-        ("not_json", text("no-json", "hello")),
-        ("not_json", TestPost::raw("no-utf8", b"{\"id\": \"\xff\"}")),
-        ("too_deep", text("deep", &deep)),
-        ("bad_field", TestPost::json("wrong-type", &jpeg, &json!({"caption": 7}))),
-        ("bad_field", TestPost::json(&"i".repeat(300), &jpeg, &none)),
-        ("text_too_long", TestPost::json("long-text", &jpeg, &json!({"caption": "a".repeat(20_000)}))),
-        ("too_many_headers", many_headers),
-        ("no_image", text("no-image", r#"{"id": "no-image", "metadata": {"caption": "hi"}}"#)),
-        ("bad_base64", text("no-base64", r#"{"id": "no-base64", "image": {"data": "%%%"}}"#)),
-        ("fetch_refused", text("url", r#"{"id": "url", "image": {"url": "https://example.com/a.jpg"}}"#)),
-        ("unsupported_format", TestPost::json("a-text", b"this is no image, only text that says so", &none)),
-        ("corrupt_image", TestPost::binary("cut", "image/jpeg", &jpeg[..jpeg.len() / 2], &none)),
-        ("too_many_pixels", TestPost::binary("huge", "image/png", &huge, &none)),
-        ("too_large", TestPost::raw("fat", &vec![b' '; 700_000])),
-    ]
-}
-
+/// The corpus through the real binary, a good post between each two records of it.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make test"]
-async fn every_bad_input_has_its_reason_and_the_stream_goes_on() {
-    let topics = Topics::create("hostile", 1).await;
-    let mut settings = topics.settings();
-    settings.limits.record_bytes = 600_000;
-    let good = samples().remove(0);
-    let mut fed = Vec::new();
-    for (number, (_, bad)) in bad_posts().into_iter().enumerate() {
-        fed.push(bad);
-        fed.push(TestPost::binary(&format!("good-{number}"), "image/jpeg", &good.1, &good.2));
+async fn every_hostile_record_has_its_outcome_and_the_posts_between_their_results_in_order() {
+    const LARGE: &str = "8000000";
+    let topics = Topics::create_with("hostile", 1, &[("max.message.bytes", LARGE)]).await;
+    topics.alter(&topics.dead_letters(), "max.message.bytes", LARGE).await;
+    let (_, image, metadata) = samples().remove(0);
+    let (mut fed, mut results, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, hostile) in corpus().into_iter().enumerate() {
+        let post = TestPost { headers: hostile.headers(), ..TestPost::raw(&hostile.name, &hostile.value()) };
+        let good = TestPost::binary(&format!("good-{number}"), "image/jpeg", &image, &metadata);
+        if hostile.ends == "result" {
+            results.push(hostile.name);
+        } else {
+            refused.push((post.clone(), hostile.ends));
+        }
+        results.push(good.id.clone());
+        fed.extend([post, good]);
     }
-    let worker = sentistream::worker::Worker::start(&settings).await.expect("starts");
+    let mut environment = topics.environment();
+    // A busy machine is not what is tested.
+    environment.push(("SENTISTREAM__DECODE__TIMEOUT_MS".into(), "100000".into()));
+    let mut worker = WorkerProcess::start(&environment);
     topics.feed(&fed);
     topics.wait_for_outcomes(fed.len()).await;
-    stop(vec![worker]).await;
+    worker.signal("TERM");
+    assert_eq!(worker.wait().code(), Some(0), "{}", worker.log());
 
-    let dead: BTreeMap<String, _> = topics
-        .read_all(&topics.dead_letters())
-        .into_iter()
-        .map(|read| (read.key.clone().unwrap_or_default(), read))
-        .collect();
-    for (reason, post) in bad_posts() {
-        let letter = dead.get(&post.id).unwrap_or_else(|| panic!("{} has no dead letter", post.id));
-        assert_eq!(letter.header("dlq.reason"), reason, "{}: {}", post.id, letter.header("dlq.detail"));
-        assert_eq!(letter.value, post.value, "{}: byte for byte", post.id);
-        for (key, value) in &post.headers {
-            assert_eq!(letter.headers.get(key), Some(value), "{}: header {key}", post.id);
-        }
-        assert!(letter.header("dlq.origin").starts_with(&format!("{}/0/", topics.name)));
-        assert!(!letter.header("dlq.detail").contains('\n') && !letter.header("dlq.at").is_empty());
+    let published = topics.read_all(&topics.output());
+    assert_eq!(published.iter().map(|read| read.key.clone().unwrap_or_default()).collect::<Vec<_>>(), results);
+    let dead = topics.read_all(&topics.dead_letters());
+    assert_eq!(dead.len(), refused.len(), "one dead letter each");
+    for (letter, (post, reason)) in dead.iter().zip(&refused) {
+        assert_dead_letter(letter, post, reason, &topics.name);
     }
-    assert_eq!(dead.len(), bad_posts().len());
-    assert_eq!(
-        topics.count(&topics.output()),
-        i64::try_from(bad_posts().len()).expect("few"),
-        "every good post between"
-    );
+    assert_eq!(topics.committed(), i64::try_from(fed.len()).expect("few"));
+}
+
+/// A dead letter is the record byte for byte, and tells why.
+fn assert_dead_letter(letter: &Read, post: &TestPost, reason: &str, topic: &str) {
+    assert_eq!(letter.key.as_ref(), Some(&post.id), "in order");
+    assert_eq!(letter.header("dlq.reason"), reason, "{}: {}", post.id, letter.header("dlq.detail"));
+    assert_eq!(letter.value, post.value, "{}: byte for byte", post.id);
+    for (key, value) in &post.headers {
+        assert_eq!(letter.headers.get(key), Some(value), "{}: header {key}", post.id);
+    }
+    assert!(letter.header("dlq.origin").starts_with(&format!("{topic}/0/")));
+    assert!(!letter.header("dlq.detail").contains('\n') && !letter.header("dlq.at").is_empty());
 }
 
 /// A topic may permit records beyond every limit of ours: they come through, are refused, and what is behind them is read.

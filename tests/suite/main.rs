@@ -15,6 +15,7 @@ mod dead_letters;
 mod end_to_end;
 mod exactly_once;
 mod fetch;
+mod hostile_corpus;
 mod hostile_input;
 mod overload;
 mod readme;

@@ -2,6 +2,7 @@
 //! committed beyond it.
 
 use crate::end_to_end::{joined_with, stop};
+use crate::support::broker::{Broker, REPLICAS};
 use crate::support::kafka::Topics;
 use crate::support::photos::{TestPost, posts};
 use crate::support::wait_until_async;
@@ -12,11 +13,15 @@ const CAP: usize = 40;
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make test"]
 async fn a_dead_letter_that_cannot_leave_holds_its_partition_up_and_no_more_than_the_cap_is_pulled() {
-    let topics = Topics::create("unavailable", 1).await;
-    // One broker holds one copy: with two demanded it takes no record, and says that it may later.
+    let folder = tempfile::tempdir().expect("folder");
+    let broker = Broker::start(folder.path(), None);
+    let topics = Topics::create_on(broker.address().to_owned(), "unavailable", 1, &[], REPLICAS).await;
+    // One of the two copies is away for good: with two demanded the topic takes no record, and says that it may later.
     topics.alter(&topics.dead_letters(), "min.insync.replicas", "2").await;
     let mut settings = topics.settings();
     settings.kafka.uncommitted_records = CAP;
+    // The source holds for a thirtieth of it before it shows that it does.
+    settings.kafka.consumer.insert("max.poll.interval.ms".into(), "60000".into());
     let workers = joined_with(&topics, vec![settings]).await;
     let mut fed = posts("post", 3 * CAP);
     fed.insert(0, TestPost::raw("bad", b"{ not json"));

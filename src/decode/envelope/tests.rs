@@ -156,16 +156,20 @@ fn an_image_larger_than_its_limit_is_refused_in_either_encoding() {
 
 #[test]
 fn a_text_beyond_its_limit_is_named_with_both_numbers() {
-    let long = "é".repeat(1_001);
+    let (long, half) = ("é".repeat(1_001), "é".repeat(500));
     for (fields, path) in [
         (format!(r#""source": "{long}""#), "source"),
         (format!(r#""metadata": {{"caption": "{long}"}}"#), "metadata.caption"),
         (format!(r#""metadata": {{"tags": ["a", "{long}"]}}"#), "metadata.tags[1]"),
         (format!(r#""metadata": {{"objects": [{{"label": "{long}"}}]}}"#), "metadata.objects[0].label"),
+        // A list becomes one text.
+        (format!(r#""metadata": {{"tags": ["{half}", "{half}b"]}}"#), "metadata.tags"),
+        (format!(r#""metadata": {{"objects": [{{"label": "{half}"}}, {{"label": "{half}b"}}]}}"#), "metadata.objects"),
     ] {
         assert_eq!(refused(&with(&fields)), format!("text_too_long: {path} has 1001 characters, the limit is 1000"));
     }
     assert!(read_post(&with(&format!(r#""source": "{}""#, "é".repeat(1_000)))).is_ok());
+    assert!(read_post(&with(&format!(r#""metadata": {{"tags": ["{half}", "{half}"]}}"#))).is_ok());
 }
 
 #[test]

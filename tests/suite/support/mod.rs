@@ -1,6 +1,9 @@
 //! What the tests share: settings and topics of their own on the broker, real photographs as posts, and the binary.
 
 pub mod broker;
+#[path = "../../fuzz/src/lib.rs"]
+pub mod decoding;
+pub mod hostile;
 pub mod kafka;
 pub mod photos;
 pub mod process;
