@@ -51,11 +51,11 @@ impl Request<'_> {
 
 impl Server {
     pub(super) fn start(answer: impl Fn(Request<'_>) + Send + Sync + 'static) -> Self {
-        Self::start_on("127.0.0.1", answer)
+        Self::start_on(("127.0.0.1", 0), answer)
     }
 
-    pub(super) fn start_on(address: &str, answer: impl Fn(Request<'_>) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((address, 0)).expect("a free port");
+    pub(super) fn start_on(address: (&str, u16), answer: impl Fn(Request<'_>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let server =
             Self { address: listener.local_addr().expect("bound"), heads: Arc::default(), most: Arc::default() };
         let (heads, most, open) = (Arc::clone(&server.heads), Arc::clone(&server.most), Arc::new(AtomicUsize::new(0)));
