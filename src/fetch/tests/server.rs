@@ -2,13 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
-    most: Arc<AtomicUsize>,
 }
 
 /// A request: its path, how many came before it on this server, and where to answer.
@@ -51,19 +49,18 @@ impl Request<'_> {
 
 impl Server {
     pub(super) fn start(answer: impl Fn(Request<'_>) + Send + Sync + 'static) -> Self {
-        Self::start_on("127.0.0.1", answer)
+        Self::start_on(("127.0.0.1", 0), answer)
     }
 
-    pub(super) fn start_on(address: &str, answer: impl Fn(Request<'_>) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((address, 0)).expect("a free port");
+    pub(super) fn start_on(address: (&str, u16), answer: impl Fn(Request<'_>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let server =
             Self { address: listener.local_addr().expect("bound"), heads: Arc::default(), most: Arc::default() };
-        let (heads, most, open) = (Arc::clone(&server.heads), Arc::clone(&server.most), Arc::new(AtomicUsize::new(0)));
+        let heads = Arc::clone(&server.heads);
         let answer = Arc::new(answer);
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                let (heads, most, open, answer) =
-                    (Arc::clone(&heads), Arc::clone(&most), Arc::clone(&open), Arc::clone(&answer));
+                let (heads, answer) = (Arc::clone(&heads), Arc::clone(&answer));
                 std::thread::spawn(move || {
                     let Some(head) = head(&mut stream) else { return };
                     let before = {
@@ -71,10 +68,8 @@ impl Server {
                         heads.push(head.clone());
                         heads.len() - 1
                     };
-                    most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     let path = head.split(' ').nth(1).expect("a path");
                     answer(Request { path, before, stream: &mut stream });
-                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -96,11 +91,6 @@ impl Server {
 
     pub(super) fn heads(&self) -> Vec<String> {
         self.heads.lock().expect("not poisoned").clone()
-    }
-
-    /// Most requests that were being answered at once.
-    pub(super) fn most(&self) -> usize {
-        self.most.load(Ordering::SeqCst)
     }
 }
 
