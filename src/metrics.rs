@@ -47,7 +47,7 @@ pub struct Metrics {
     pub consumer_lag: IntGaugeVec,
     /// Partitions assigned.
     pub assigned_partitions: IntGauge,
-    /// Rebalances by `kind` (`assign`, `revoke`, `lost`).
+    /// Rebalances by `kind` (`assign`, `revoke`, `lost`, and `broken`: lost without librdkafka saying so).
     pub rebalances: IntCounterVec,
     /// Times the partitions were paused because nothing left the pipeline for a while.
     pub pauses: IntCounter,

@@ -3,11 +3,13 @@
 //! librdkafka calls back on the thread that polls, so the ledger needs no other lock than one that is never contended.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rdkafka::bindings::{rd_kafka_mem_free, rd_kafka_memberid};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
@@ -40,6 +42,10 @@ struct State {
     expected: HashMap<Partition, i64>,
     /// Set by a rebalance: a partition that came is not paused yet.
     assignment_changed: bool,
+    /// The id under which the present assignments were made.
+    member: String,
+    /// Set where the group had given the member up while librdkafka kept its partitions.
+    is_broken: bool,
 }
 
 /// Why nothing more is settled.
@@ -108,10 +114,44 @@ impl Group {
         (offset > expected).then_some(expected)
     }
 
+    /// Whether the member is still the one that its partitions were assigned to. A group that misses a member forgets its id;
+    /// the member comes back under another, and others may have had its partitions meanwhile. librdkafka then revokes them
+    /// as lost, but keeps those of a static member that hears of it by the answer to its `JoinGroup`: so the ids are compared
+    /// here, and what was assigned under an earlier one is dropped.
+    pub fn is_unbroken(&self, consumer: &BaseConsumer<Self>) -> bool {
+        let member = member_id(consumer);
+        let keeps_partitions = consumer.assignment().is_ok_and(|assignment| assignment.count() > 0);
+        self.is_still(&mut self.state(), member, keeps_partitions)
+    }
+
+    fn is_still(&self, state: &mut State, member: String, keeps_partitions: bool) -> bool {
+        if member == state.member {
+            return true;
+        }
+        for partition in state.ledger.partitions().cloned().collect::<Vec<_>>() {
+            state.ledger.revoke(&partition);
+            state.expected.remove(&partition);
+        }
+        // Without an id it has not come back yet: it may still be told that all is lost.
+        if !member.is_empty() {
+            state.is_broken |= keeps_partitions;
+            state.member = member;
+        }
+        if state.is_broken {
+            self.rebalanced(state, "broken");
+        }
+        false
+    }
+
+    /// Whether the group must be joined anew, since partitions are kept that were assigned to an earlier member.
+    pub fn take_broken(&self) -> bool {
+        std::mem::take(&mut self.state().is_broken)
+    }
+
     /// Commits the positions that moved; waits for the broker's answer.
-    pub fn commit<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>) {
+    pub fn commit(&self, consumer: &BaseConsumer<Self>) {
         let positions = self.with_ledger(|ledger| ledger.committable());
-        if positions.is_empty() || !self.commits {
+        if positions.is_empty() || !self.commits || !self.is_unbroken(consumer) {
             return;
         }
         let committed = list(&positions).and_then(|list| consumer.commit(&list, CommitMode::Sync));
@@ -132,7 +172,11 @@ impl Group {
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
         let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT);
         let committed = committed.inspect_err(|error| tracing::warn!(%error, "cannot read committed offsets")).ok();
+        // What it keeps from before; what comes is not in it yet.
+        let keeps_partitions = consumer.assignment().is_ok_and(|assignment| assignment.count() > 0);
+        let member = member_id(consumer);
         let mut state = self.state();
+        self.is_still(&mut state, member, keeps_partitions);
         for partition in partitions(assigned) {
             tracing::info!(topic = %partition.topic, partition = partition.number, "assigned");
             let position = committed.as_ref().and_then(|list| list.find_partition(&partition.topic, partition.number));
@@ -243,6 +287,11 @@ impl Membership {
         self.0.strong_count() == 0
     }
 
+    /// Whether everything assigned now was assigned to the member that it still is. Ask for the metadata before.
+    pub fn is_unbroken(&self) -> bool {
+        self.0.upgrade().is_some_and(|consumer| consumer.context().is_unbroken(&consumer))
+    }
+
     /// The member's id and generation as of now; `None` once the consumer is gone.
     pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
         self.0.upgrade()?.group_metadata()
@@ -262,6 +311,22 @@ impl Membership {
             _ => None,
         };
         Some(partitions.iter().filter_map(position).collect())
+    }
+}
+
+/// The id that the group knows the member by; empty while it knows none.
+#[expect(unsafe_code, reason = "rust-rdkafka tells it only within opaque metadata")]
+fn member_id(consumer: &BaseConsumer<Group>) -> String {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client lives for as long as it is borrowed. The text is ours until it is freed, which is done once.
+    unsafe {
+        let id = rd_kafka_memberid(client);
+        if id.is_null() {
+            return String::new();
+        }
+        let member = CStr::from_ptr(id).to_string_lossy().into_owned();
+        rd_kafka_mem_free(client, id.cast());
+        member
     }
 }
 

@@ -103,6 +103,9 @@ impl Source {
                 break;
             }
             self.commit_now_and_then();
+            if self.group().take_broken() {
+                self.join_anew()?;
+            }
             if self.wait_for_room() {
                 self.resume();
                 self.poll(TICK)?;
@@ -129,9 +132,17 @@ impl Source {
 
     fn commit_now_and_then(&mut self) {
         if self.committed_at.elapsed() >= self.commit_interval {
+            self.group().is_unbroken(&self.consumer);
             self.group().commit(&self.consumer);
             self.committed_at = Instant::now();
         }
+    }
+
+    /// Gives everything up and joins as if for the first time.
+    fn join_anew(&self) -> Result<(), Error> {
+        tracing::warn!("the group had given this worker up meanwhile; joining anew, since others had its partitions");
+        self.consumer.unsubscribe();
+        self.consumer.subscribe(&[&self.topic]).map_err(Error::client)
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), Error> {

@@ -153,7 +153,9 @@ impl Transactions {
         }
         self.flush()?;
         let metadata = self.membership.metadata().ok_or(Failure::Left)?;
-        if held.iter().any(|held| held.outcome.record.position.assignment.is_revoked()) {
+        if !self.membership.is_unbroken()
+            || held.iter().any(|held| held.outcome.record.position.assignment.is_revoked())
+        {
             return Err(Failure::Revoked);
         }
         let offsets = super::group::list(&offsets(held)).map_err(Failure::Passing)?;

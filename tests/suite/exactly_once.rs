@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::types::RDKafkaApiKey;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use sentistream::kafka::{Delivery, GroupProtocol};
 use sentistream::settings::Settings;
 use sentistream::worker::Worker;
@@ -14,6 +14,7 @@ use sentistream::worker::Worker;
 use crate::end_to_end::{assert_in_order, joined_with, stop};
 use crate::support::kafka::{Read, Topics};
 use crate::support::photos::{TestPost, posts, samples};
+use crate::support::wait_until_async;
 
 /// Settings of a worker, under a name of its own.
 fn settings(topics: &Topics, instance: &str) -> Settings {
@@ -169,4 +170,31 @@ async fn a_broker_without_transactions_is_told_with_the_fix() {
     let error = Worker::start(&settings(&topics, "one")).await.err().expect("refused");
     let told = format!("{error:#}");
     assert!(told.contains("kafka.delivery") && told.contains("at_least_once"), "{told}");
+}
+
+/// A group that has forgotten a named worker lets it in again under another id; meanwhile its partitions may have been
+/// anybody's. librdkafka's own broker, which can be told to answer so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_its_group_had_forgotten_joins_anew() {
+    let broker = MockCluster::new(1).expect("a broker");
+    let topics = Topics { brokers: broker.bootstrap_servers(), name: "posts".into(), partitions: 4 };
+    for topic in [topics.name.clone(), topics.output(), topics.dead_letters()] {
+        broker.create_topic(&topic, 4, 1).expect("created");
+    }
+    let named = |name: &str| {
+        let mut settings = settings(&topics, name);
+        settings.kafka.delivery = Delivery::AtLeastOnce;
+        settings
+    };
+    let mut workers = joined_with(&topics, vec![named("one")]).await;
+    // The second one's coming makes the first join again, and that is when it is told.
+    broker.request_errors(RDKafkaApiKey::JoinGroup, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    workers.push(Worker::start(&named("two")).await.expect("starts"));
+    wait_until_async("it is noticed, and both have a share", || {
+        let broken: u64 =
+            workers.iter().map(|worker| worker.metrics.rebalances.with_label_values(&["broken"]).get()).sum();
+        broken > 0 && workers.iter().all(|worker| worker.metrics.assigned_partitions.get() == 2)
+    })
+    .await;
+    stop(workers).await;
 }

@@ -54,8 +54,7 @@ impl Server {
 
     pub(super) fn start_on(address: (&str, u16), answer: impl Fn(Request<'_>) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).expect("a free port");
-        let server =
-            Self { address: listener.local_addr().expect("bound"), heads: Arc::default(), most: Arc::default() };
+        let server = Self { address: listener.local_addr().expect("bound"), heads: Arc::default() };
         let heads = Arc::clone(&server.heads);
         let answer = Arc::new(answer);
         std::thread::spawn(move || {
