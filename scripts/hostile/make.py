@@ -81,7 +81,7 @@ def jpegs():
     scan = progressive_jpeg(SIDE, SIDE, 1)[len(again) - 2 : -2]
     for scans, ends in [(150, "result"), (250, "corrupt_image")]:
         image(f"jpeg-progressive-{scans}-scans-of-49-megapixels", ends, fold(again[:-2], 1) + [(scan, scans), (b"\xff\xd9", 1)])
-    image("jpeg-arithmetic-without-data", "corrupt_image", flat_jpeg(64, 64, 0xC9))
+    image("jpeg-arithmetic-without-data", "unsupported_format", flat_jpeg(64, 64, 0xC9))
     image("jpeg-12-bits", "unsupported_format", jpeg(QUANTISATION, jpeg_frame(64, 64, 0xC1, bits=12), DC))
     image("jpeg-hierarchical", "corrupt_image", jpeg(QUANTISATION, jpeg_frame(64, 64, 0xC5), DC))
     image("jpeg-without-height", "corrupt_image", jpeg(QUANTISATION, jpeg_frame(64, 0), DC))

@@ -22,6 +22,12 @@ pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal
             format!("JPEG of {bits} bits a sample; read are those of 8"),
         ));
     }
+    if walked.is_arithmetic {
+        return Err(Refusal::new(
+            Reason::UnsupportedFormat,
+            "JPEG in arithmetic coding; read are those in Huffman coding",
+        ));
+    }
     let mut decoder = Decompressor::new().map_err(|error| broken(&error))?;
     let header = decoder.read_header(bytes).map_err(|error| broken(&error))?;
     let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
@@ -67,6 +73,9 @@ struct Walked<'a> {
     exif: Option<&'a [u8]>,
     /// Bits of a sample, by the first frame header.
     bits: Option<u8>,
+    /// Whether a frame is in arithmetic coding, which nobody writes: once a scan's data ends it goes on without, at full
+    /// cost and without a warning, so that a few KB keep a decoder busy for a quarter of an hour.
+    is_arithmetic: bool,
     /// Whether the markers lead to an end of image.
     ends_properly: bool,
 }
@@ -91,7 +100,8 @@ fn walk(bytes: &[u8]) -> Walked<'_> {
                     0xE1 if walked.exif.is_none() => walked.exif = body.strip_prefix(EXIF),
                     // Tables and arithmetic conditioning stand among the frame headers.
                     0xC4 | 0xC8 | 0xCC => {}
-                    0xC0..=0xCF if walked.bits.is_none() => walked.bits = body.first().copied(),
+                    0xC9..=0xCF => walked.is_arithmetic = true,
+                    0xC0..=0xC7 if walked.bits.is_none() => walked.bits = body.first().copied(),
                     _ => {}
                 }
                 1 + length
@@ -118,6 +128,19 @@ mod tests {
         assert_eq!(reason(&whole), None);
         for length in 3..whole.len() {
             assert_eq!(reason(&whole[..length]), Some(Reason::CorruptImage), "cut to {length} of {}", whole.len());
+        }
+    }
+
+    #[test]
+    fn arithmetic_coding_is_not_read_wherever_it_is_announced() {
+        let whole = jpeg(20, 20);
+        let frame = whole.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame header");
+        for marker in [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF] {
+            let mut arithmetic = whole.clone();
+            arithmetic[frame + 1] = marker;
+            assert_eq!(reason(&arithmetic), Some(Reason::UnsupportedFormat), "{marker:x}");
+            let second = [&whole[..frame], &[0xFF, marker, 0, 3, 8], &whole[frame..]].concat();
+            assert_eq!(reason(&second), Some(Reason::UnsupportedFormat), "{marker:x} before another");
         }
     }
 

@@ -4,6 +4,7 @@
 //! for an image larger than the limits. What is cut or broken is refused, never filled in.
 
 use std::io::Cursor;
+use std::sync::{Mutex, PoisonError};
 
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
@@ -16,6 +17,11 @@ use crate::error::{Reason, Refusal};
 
 /// What a PNG's colour profile may unpack to, and its texts may take: deflate reaches 1000:1, and profiles are kilobytes.
 const PNG_HEADER_BYTES: u64 = 16 << 20;
+/// A lossless WebP makes the codec build tables of up to 350 times its bytes, whatever its size in pixels: 1.4 GB for 4 MB.
+/// Smaller ones are harmless; of the others one is decoded at a time, so that there is one such worst case and not one a
+/// thread.
+const SMALL_LOSSLESS: usize = 64 * 1024;
+static LARGE_LOSSLESS: Mutex<()> = Mutex::new(());
 /// The widest pixel of the formats read, RGBA of 16 bits each.
 const MAX_PIXEL_BYTES: u64 = 8;
 
@@ -47,8 +53,10 @@ fn decode(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
             read_picture(PngDecoder::with_limits(Cursor::new(bytes), limits), settings)
         }
         Ok(ImageFormat::WebP) => {
-            let file = webp::check(bytes, settings)?;
-            read_picture(WebPDecoder::new(Cursor::new(file)), settings)
+            let checked = webp::check(bytes, settings)?;
+            let _alone = (checked.lossless > SMALL_LOSSLESS)
+                .then(|| LARGE_LOSSLESS.lock().unwrap_or_else(PoisonError::into_inner));
+            read_picture(WebPDecoder::new(Cursor::new(checked.file)), settings)
         }
         Ok(ImageFormat::Gif) => {
             frames::check_gif(bytes, settings)?;

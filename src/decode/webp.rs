@@ -12,14 +12,23 @@ const FILE_HEADER: usize = 12;
 /// Position, size, duration and flags in front of an animation frame's chunks.
 const FRAME_HEADER: usize = 16;
 
-/// The file without what follows its claimed end, which a codec need not see.
-pub(super) fn check<'a>(bytes: &'a [u8], settings: &Settings) -> Result<&'a [u8], Refusal> {
+/// A file that may be given to the codec.
+#[derive(Debug)]
+pub(super) struct Checked<'a> {
+    /// Without what follows its claimed end, which a codec need not see.
+    pub(super) file: &'a [u8],
+    /// Bytes of the longest part in lossless coding, pixels or alpha.
+    pub(super) lossless: usize,
+}
+
+pub(super) fn check<'a>(bytes: &'a [u8], settings: &Settings) -> Result<Checked<'a>, Refusal> {
     let claimed = number(bytes, 4).map_or(0, |length| length.saturating_add(8));
     let file = bytes.get(..claimed).ok_or_else(|| cut("WebP", bytes.len(), claimed))?;
-    for frame in check_chunks(file.get(FILE_HEADER..).unwrap_or_default(), settings)? {
-        check_chunks(frame, settings)?;
+    let mut lossless = 0;
+    for frame in check_chunks(file.get(FILE_HEADER..).unwrap_or_default(), settings, &mut lossless)? {
+        check_chunks(frame, settings, &mut lossless)?;
     }
-    Ok(file)
+    Ok(Checked { file, lossless })
 }
 
 fn cut(what: &str, there: usize, claimed: usize) -> Refusal {
@@ -27,10 +36,13 @@ fn cut(what: &str, there: usize, claimed: usize) -> Refusal {
 }
 
 /// Checks the frames among these chunks; returns the chunks inside the animation frames among them.
-fn check_chunks<'a>(mut rest: &'a [u8], settings: &Settings) -> Result<Vec<&'a [u8]>, Refusal> {
+fn check_chunks<'a>(mut rest: &'a [u8], settings: &Settings, lossless: &mut usize) -> Result<Vec<&'a [u8]>, Refusal> {
     let mut frames = Vec::new();
     while let (Some(name), Some(length), Some(behind)) = (rest.get(..4), number(rest, 4), rest.get(8..)) {
         let body = behind.get(..length).ok_or_else(|| cut("WebP chunk", behind.len(), length))?;
+        if matches!(name, b"VP8L" | b"ALPH") {
+            *lossless = length.max(*lossless);
+        }
         let size = match name {
             b"VP8 " => number(body, 6).map(|packed| (packed & 0x3FFF, packed >> 16 & 0x3FFF)),
             b"VP8L" => number(body, 1).map(|packed| ((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)),
@@ -106,7 +118,7 @@ mod tests {
         );
         let whole = webp(40, 30);
         let followed = [whole.clone(), lying].concat();
-        assert_eq!(check(&followed, &settings()).expect("sound"), whole);
+        assert_eq!(check(&followed, &settings()).expect("sound").file, whole);
     }
 
     #[test]

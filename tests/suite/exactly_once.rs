@@ -191,9 +191,9 @@ async fn a_worker_that_its_group_had_forgotten_joins_anew() {
     broker.request_errors(RDKafkaApiKey::JoinGroup, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
     workers.push(Worker::start(&named("two")).await.expect("starts"));
     wait_until_async("it is noticed, and both have a share", || {
-        let broken: u64 =
+        let noticed: u64 =
             workers.iter().map(|worker| worker.metrics.rebalances.with_label_values(&["broken"]).get()).sum();
-        broken > 0 && workers.iter().all(|worker| worker.metrics.assigned_partitions.get() == 2)
+        noticed > 0 && workers.iter().all(|worker| worker.metrics.assigned_partitions.get() == 2)
     })
     .await;
     stop(workers).await;
