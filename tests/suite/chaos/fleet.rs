@@ -34,13 +34,14 @@ impl Mode {
     }
 }
 
-/// Small and quick, so that something is always in flight and a dead member is missed within seconds.
+/// Small and quick, so that something is always in flight and a dead member is missed within seconds. A transaction outlasts
+/// the broker's absences: see [`Broker::markers_given_up`](crate::support::broker::Broker::markers_given_up).
 const SETTINGS: &str = "
 kafka:
   commit_interval_ms: 200
   revoke_deadline_seconds: 5
   consumer: {session.timeout.ms: 3000, heartbeat.interval.ms: 500}
-  producer: {linger.ms: 20}
+  producer: {linger.ms: 20, transaction.timeout.ms: 30000}
 limits: {in_flight_records: 64}
 decode: {threads: 1}
 batch: {max_posts: 16, linger_ms: 20}

@@ -106,6 +106,14 @@ impl Broker {
         self.folder.join("broker.log")
     }
 
+    /// How often it gave up telling partitions how a transaction ended. A lone broker that is started after a kill works for a
+    /// moment under its earlier registration; when that expires its partitions have no leader, and Kafka 4.3 takes those it
+    /// still has to tell for deleted. What an aborted transaction wrote there is then committed with the producer's next one.
+    pub fn markers_given_up(&self) -> usize {
+        let log = fs::read(self.log()).expect("broker's log");
+        String::from_utf8_lossy(&log).matches("likely deleted already and hence can be skipped").count()
+    }
+
     /// A Java program of Kafka's, where the broker's disk can be seen, logging to the broker's log.
     fn java(&self, arguments: &[&str]) -> Command {
         let mut command = match &self.disk {
