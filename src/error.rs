@@ -109,6 +109,15 @@ impl Stage {
     }
 }
 
+/// A text as one line: what breaks lines, steers a terminal or turns the reading direction becomes a space.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
+    };
+    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
+}
+
 /// A permanent fault of one record: it becomes a dead letter and the stream goes on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
@@ -124,7 +133,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with its one-line detail (line breaks in `detail`, which may quote input, become spaces).
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        let detail: String = detail.into().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let detail = one_line(&detail.into().chars().take(300).collect::<String>());
         Self { reason, detail, attempts: 1 }
     }
 }
@@ -134,6 +143,11 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
+
+    #[test]
+    fn a_line_stays_one_and_steers_nothing() {
+        assert_eq!(one_line("a\nb\r\x1b[2J\u{202E}c\u{2028}d é😀"), "a b  [2J c d é😀");
+    }
 
     #[test]
     fn a_reason_is_asked_for_by_the_code_that_travels() {

@@ -8,7 +8,7 @@
 //!   list or in `images/`), `id`, `source`, `published_at`, `caption` (or `text`), `tags` and `objects` (separated by
 //!   spaces or `;`), `scene`, `place`, `taken_at`. Other columns are ignored.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -160,11 +160,18 @@ impl Draft {
 
     fn record(self, reading: Reading) -> Result<SourcePost, Error> {
         let unreadable = |source| Error::Read { path: self.image.clone(), source };
-        let bytes = fs::metadata(&self.image).map_err(unreadable)?.len();
+        let metadata = fs::metadata(&self.image).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let bytes = metadata.len();
         if bytes > reading.most_bytes as u64 {
             return Err(Error::TooLarge { path: self.image, bytes, most: reading.most_bytes });
         }
-        let image = fs::read(&self.image).map_err(unreadable)?;
+        let mut image = Vec::new();
+        let file = fs::File::open(&self.image).map_err(unreadable)?;
+        // No more, should it grow meanwhile: it is refused later for being cut.
+        file.take(reading.most_bytes as u64).read_to_end(&mut image).map_err(unreadable)?;
         Ok(match reading.encoding {
             Encoding::Binary => self.binary(image),
             Encoding::Json => self.json(&image),

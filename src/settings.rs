@@ -50,7 +50,17 @@ pub struct Shutdown {
 pub enum Error {
     /// A file that cannot be read, an unknown key, a value of the wrong type.
     #[error("settings: {0}; config/default.yaml lists every option")]
-    Read(#[from] config::ConfigError),
+    Read(config::ConfigError),
+    /// A value of the wrong type that may be a password, and so is not told.
+    #[error(
+        "settings: {key} has a value of the wrong type, {expected} is expected; librdkafka's options are given in a file (--config), each on a line of its own"
+    )]
+    Option {
+        /// Which.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+    },
     /// A value out of range, or two that contradict each other.
     #[error("settings: {0}")]
     Invalid(String),
@@ -70,9 +80,29 @@ fn load_with(file: Option<&Path>, environment: Option<config::Map<String, String
         builder = builder.add_source(File::from(path).format(FileFormat::Yaml));
     }
     let environment = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(environment);
-    let settings: Settings = builder.add_source(environment).build()?.try_deserialize()?;
+    let settings: Settings = builder.add_source(environment).build().and_then(Config::try_deserialize)?;
     settings.validate().map_err(Error::Invalid)?;
     Ok(settings)
+}
+
+impl From<config::ConfigError> for Error {
+    fn from(error: config::ConfigError) -> Self {
+        match error {
+            config::ConfigError::Type { key: Some(key), expected, .. } if holds_options(&key) => {
+                Self::Option { key, expected }
+            }
+            config::ConfigError::At { error, key: Some(key), .. } if holds_options(&key) => match *error {
+                config::ConfigError::Type { expected, .. } => Self::Option { key, expected },
+                _ => Self::Option { key, expected: "a map of texts" },
+            },
+            error => Self::Read(error),
+        }
+    }
+}
+
+/// librdkafka's options, of which some are secrets.
+fn holds_options(key: &str) -> bool {
+    ["kafka.options", "kafka.consumer", "kafka.producer"].iter().any(|section| key.starts_with(section))
 }
 
 impl Settings {
@@ -190,6 +220,16 @@ mod tests {
         let slow = [("SENTISTREAM__FETCH__HOSTS", "a.example"), ("SENTISTREAM__FETCH__TIMEOUT_MS", "60000")];
         let slow = refusal(&slow);
         assert!(slow.contains("fetch.timeout_ms") && slow.contains("admin.stall_seconds"), "{slow}");
+    }
+
+    #[test]
+    fn an_option_that_may_be_a_secret_is_not_told() {
+        for key in ["OPTIONS", "CONSUMER", "PRODUCER"] {
+            let refused = refusal(&[(&format!("SENTISTREAM__KAFKA__{key}"), r#"{"sasl.password": "hunter2"}"#)]);
+            assert!(refused.contains(&key.to_lowercase()) && !refused.contains("hunter2"), "{refused}");
+        }
+        let refused = with_kafka("  options: [\"hunter2\"]").expect_err("refused").to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ def jpegs():
         image(f"jpeg-progressive-49-megapixels-of-{len(mode)}-{what}", "result", fold(value, 1))
     again = progressive_jpeg(SIDE, SIDE, 0)
     scan = progressive_jpeg(SIDE, SIDE, 1)[len(again) - 2 : -2]
-    for scans, ends in [(150, "result"), (250, "corrupt_image")]:
+    for scans, ends in [(150, "corrupt_image"), (250, "corrupt_image")]:
         image(f"jpeg-progressive-{scans}-scans-of-49-megapixels", ends, fold(again[:-2], 1) + [(scan, scans), (b"\xff\xd9", 1)])
     image("jpeg-arithmetic-without-data", "unsupported_format", flat_jpeg(64, 64, 0xC9))
     image("jpeg-12-bits", "unsupported_format", jpeg(QUANTISATION, jpeg_frame(64, 64, 0xC1, bits=12), DC))

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::error::one_line;
 use crate::settings::{self, Settings};
 use crate::{model, telemetry};
 
@@ -142,7 +143,7 @@ fn complain(line: &str) {
     eprintln!("{}", printable(line));
 }
 
-/// Texts of posts are not to steer a terminal.
+/// Texts of posts are not to steer a terminal, nor to look like lines of ours. Errors of ours may have several.
 fn printable(line: &str) -> String {
-    line.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    line.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{Common, Ended, complain};
 use crate::budget::Budget;
+use crate::error::one_line;
 use crate::message::{Assignment, Origin, Outcome, Position, Record, Verdict};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline};
@@ -126,7 +127,9 @@ async fn print(mut outcomes: mpsc::Receiver<Outcome>, labelling: &Labelling) -> 
             }
             Verdict::Refused { refusal, .. } => {
                 let key = outcome.record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());
-                progress.suspend(|| complain(&format!("refused: {} ({origin}): {refusal}", key.unwrap_or_default())));
+                progress.suspend(|| {
+                    complain(&format!("refused: {} ({origin}): {refusal}", one_line(&key.unwrap_or_default())));
+                });
                 refused += 1;
             }
             Verdict::Tombstone => {}

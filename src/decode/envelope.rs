@@ -4,6 +4,7 @@
 //! What is refused is named by its path in the post. `tags` of the post's facts stay empty here: they are cleaned texts.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -19,6 +20,8 @@ use crate::error::{Reason, Refusal};
 use crate::message::{Facts, Metadata, Object, Post, Record};
 
 const MAX_ID_BYTES: usize = 256;
+/// The first second of the year 0: RFC 3339 has no earlier years.
+const YEAR_0: i64 = -62_167_219_200;
 /// How far a score may lie outside of [0, 1]: detectors compute in single precision.
 const SCORE_SLACK: f64 = 1e-3;
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -195,9 +198,13 @@ fn id(given: Option<Cow<'_, str>>, record: &Record) -> Result<String, Refusal> {
 
 fn published_at(given: Option<Cow<'_, str>>, record: &Record) -> Result<Option<Timestamp>, Refusal> {
     let Some(given) = given else { return Ok(record.timestamp) };
-    let parsed = given.parse().map_err(|error| {
-        bad_field(format!("published_at (ce_time) must be an RFC 3339 time such as 2026-11-23T09:00:00Z: {error}"))
-    })?;
+    let wrong = |why: &dyn fmt::Display| {
+        bad_field(format!("published_at (ce_time) must be an RFC 3339 time such as 2026-11-23T09:00:00Z: {why}"))
+    };
+    let parsed: Timestamp = given.parse().map_err(|error| wrong(&error))?;
+    if parsed.as_second() < YEAR_0 {
+        return Err(wrong(&"it has no years before 0"));
+    }
     Ok(Some(parsed))
 }
 

@@ -12,6 +12,8 @@ use crate::error::{Reason, Refusal};
 
 /// A progressive JPEG of a few KB may ask for thousands of passes over all its pixels; real ones have about ten.
 const MOST_SCANS: u32 = 200;
+/// Twice what real ones have: of the largest image no more are decoded, since each costs time for all its pixels.
+const USUAL_SCANS: u64 = 20;
 const EXIF: &[u8] = b"Exif\0\0";
 
 pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
@@ -33,6 +35,13 @@ pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal
     let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
     let (width, height) = (side(header.width), side(header.height));
     check_size(width, height, settings)?;
+    let work = u64::from(walked.scans) * u64::from(width) * u64::from(height);
+    if work > settings.image_pixels.saturating_mul(USUAL_SCANS) {
+        return Err(corrupt(format!(
+            "JPEG of {} scans over {width} x {height} pixels: no camera's work",
+            walked.scans
+        )));
+    }
     if !walked.ends_properly {
         return Err(corrupt("JPEG without an end-of-image marker: it was cut"));
     }
@@ -76,6 +85,8 @@ struct Walked<'a> {
     /// Whether a frame is in arithmetic coding, which nobody writes: once a scan's data ends it goes on without, at full
     /// cost and without a warning, so that a few KB keep a decoder busy for a quarter of an hour.
     is_arithmetic: bool,
+    /// Scans, each of which goes over all pixels.
+    scans: u32,
     /// Whether the markers lead to an end of image.
     ends_properly: bool,
 }
@@ -97,6 +108,7 @@ fn walk(bytes: &[u8]) -> Walked<'_> {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
                 let body = segment.get(..length.saturating_sub(2)).unwrap_or_default();
                 match *marker {
+                    0xDA => walked.scans += 1,
                     0xE1 if walked.exif.is_none() => walked.exif = body.strip_prefix(EXIF),
                     // Tables and arithmetic conditioning stand among the frame headers.
                     0xC4 | 0xC8 | 0xCC => {}

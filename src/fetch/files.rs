@@ -42,8 +42,11 @@ impl Files {
         }
         let slot = self.slots.of_all().await;
         let (folder, image_bytes, given) = (Arc::clone(&self.folder), self.image_bytes, url.clone());
-        let reading = tokio::task::spawn_blocking(move || read(&folder, &beneath, &given, image_bytes));
-        let image = match tokio::time::timeout(self.timeout, reading).await {
+        // The slot stays with a read that hangs: no more hang than there are slots.
+        let reading = tokio::task::spawn_blocking(move || {
+            read(&folder, &beneath, &given, image_bytes).map(|image| (image, slot))
+        });
+        let (image, slot) = match tokio::time::timeout(self.timeout, reading).await {
             Ok(Ok(read)) => read?,
             Ok(Err(panicked)) => return Err(failed(format!("{}: {panicked}", shown(url)))),
             Err(_) => {

@@ -189,8 +189,8 @@ impl Group {
         self.rebalanced(&mut state, "assign");
     }
 
-    fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) {
-        let revoked = partitions(revoked);
+    fn revoke(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) {
+        let revoked = partitions(taken);
         let lost = consumer.assignment_lost();
         if !lost {
             self.finish(&revoked);
@@ -207,6 +207,11 @@ impl Group {
             let _ = self.metrics.consumer_lag.remove_label_values(&labels);
         }
         self.rebalanced(&mut state, if lost { "lost" } else { "revoke" });
+        drop(state);
+        // librdkafka remembers a pause beyond the assignment: should the partition come back, nobody would resume it.
+        if let Err(error) = consumer.resume(taken) {
+            tracing::warn!(%error, "cannot resume what is taken away");
+        }
     }
 
     fn rebalanced(&self, state: &mut State, kind: &str) {

@@ -156,7 +156,7 @@ fn refused_by_broker(code: RDKafkaErrorCode, told: &str) -> Refusal {
 
 /// The code of an error that says: the broker will never take this message as it is.
 pub fn refusal(error: &KafkaError) -> Option<RDKafkaErrorCode> {
-    use RDKafkaErrorCode::{InvalidMessageSize, InvalidRecord, MessageSizeTooLarge};
+    use RDKafkaErrorCode::{InvalidMessageSize, InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge};
     let code = error.rdkafka_error_code()?;
-    matches!(code, MessageSizeTooLarge | InvalidMessageSize | InvalidRecord).then_some(code)
+    matches!(code, MessageSizeTooLarge | InvalidMessageSize | InvalidRecord | MessageBatchTooLarge).then_some(code)
 }

@@ -97,6 +97,15 @@ impl Source {
 
     /// Pulls until told to stop, then drains: waits for what is in flight, commits and leaves the group.
     pub fn run(mut self) -> Result<Drained, Error> {
+        if let Err(error) = self.pull_until_stopped() {
+            // Leaving revokes everything, and nothing that is on its way can be settled any more.
+            self.group().wait_no_more();
+            return Err(error);
+        }
+        self.drain()
+    }
+
+    fn pull_until_stopped(&mut self) -> Result<(), Error> {
         while !self.wiring.stop.load(Ordering::Relaxed) {
             self.wiring.health.poll_loop_runs(self.wiring.budget.records());
             if self.group().settle() == Settling::Closed {
@@ -113,7 +122,7 @@ impl Source {
                 self.hold()?;
             }
         }
-        self.drain()
+        Ok(())
     }
 
     fn group(&self) -> &Group {

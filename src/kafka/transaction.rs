@@ -41,6 +41,8 @@ const CALL: Duration = Duration::from_secs(10);
 const FIRST_CALL: Duration = Duration::from_secs(30);
 /// How soon a failed delivery is noticed.
 const TICK: Duration = Duration::from_millis(100);
+/// Producers whose calls may never come back.
+const MOST_LEFT_BEHIND: usize = 8;
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
 
 type Transactional = ThreadedProducer<Deliveries>;
@@ -53,6 +55,7 @@ pub struct Transactions {
     letters: Letters,
     settler: Settler,
     membership: Membership,
+    left_behind: usize,
 }
 
 /// An outcome that is not committed yet.
@@ -72,7 +75,15 @@ impl Transactions {
     pub fn new(settings: &Settings, letters: Letters, settler: Settler, membership: Membership) -> Result<Self, Error> {
         let transactional_id = client::transactional_id(settings);
         let producer = Arc::new(connect(settings, &transactional_id, FIRST_CALL)?);
-        Ok(Self { settings: settings.clone(), transactional_id, producer, letters, settler, membership })
+        Ok(Self {
+            settings: settings.clone(),
+            transactional_id,
+            producer,
+            letters,
+            settler,
+            membership,
+            left_behind: 0,
+        })
     }
 
     /// Publishes until `outcomes` closes, on a thread of a tokio runtime that may block.
@@ -110,32 +121,50 @@ impl Transactions {
         Held { outcome, letter, since: Instant::now(), suspect: false }
     }
 
-    /// Tries until everything held is committed, or dropped because its partition is somebody else's.
+    /// Tries until everything held is committed, or dropped because its partition is somebody else's. What did not get through
+    /// is tried in smaller shares, since it may be more than a transaction has time for.
     fn publish(&mut self, held: &mut Vec<Held>) -> Result<(), Error> {
-        let mut pauses = retry::pauses();
+        let (mut pauses, mut share) = (retry::pauses(), usize::MAX);
         loop {
             held.retain(|held| !self.settler.is_dropped(&held.outcome));
-            if held.is_empty() {
+            if held.is_empty() || self.membership.has_left() {
                 return Ok(());
             }
-            let failure = match self.attempt(held) {
-                Ok(()) => {
-                    self.count("committed");
-                    held.drain(..).for_each(|held| self.settler.settle(&held.outcome, &held.letter, held.since));
-                    return Ok(());
-                }
-                Err(failure) => failure,
+            share = share.clamp(1, held.len());
+            let Err(failure) = self.attempt(held.get(..share).unwrap_or_default()) else {
+                self.count("committed");
+                held.drain(..share).for_each(|held| self.settler.settle(&held.outcome, &held.letter, held.since));
+                (pauses, share) = (retry::pauses(), share.saturating_mul(2));
+                continue;
             };
-            tracing::warn!(outcomes = held.len(), %failure, "a transaction is given up; its outcomes are kept");
+            tracing::warn!(outcomes = share, %failure, "a transaction is given up; its outcomes are kept");
             match self.give_up(failure) {
                 Failure::Refused(refused) => self.reduce(held, &refused)?,
                 Failure::Revoked => {}
-                Failure::Passing(_) => thread::sleep(pauses.next().unwrap_or(retry::LONGEST)),
-                Failure::Fenced(_) | Failure::Stuck => self.start_over(held)?,
+                Failure::Passing(_) => {
+                    share /= 2;
+                    thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+                }
+                failure @ (Failure::Fenced(_) | Failure::Stuck) => {
+                    share /= 2;
+                    self.leave_behind(&failure)?;
+                    self.start_over(held)?;
+                }
                 Failure::Permanent(error) => return Err(error),
                 Failure::Left => return Ok(()),
             }
         }
+    }
+
+    /// Counts the producers that are never heard of again: each has threads and messages of its own.
+    fn leave_behind(&mut self, failure: &Failure) -> Result<(), Error> {
+        self.left_behind += usize::from(matches!(failure, Failure::Stuck));
+        if self.left_behind > MOST_LEFT_BEHIND {
+            return Err(Error::Fatal(format!(
+                "{MOST_LEFT_BEHIND} transactions in this process got no answer; start it again"
+            )));
+        }
+        Ok(())
     }
 
     /// One transaction: all of it, or an error and nothing of it.

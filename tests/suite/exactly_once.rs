@@ -181,19 +181,16 @@ async fn a_worker_that_its_group_had_forgotten_joins_anew() {
     for topic in [topics.name.clone(), topics.output(), topics.dead_letters()] {
         broker.create_topic(&topic, 4, 1).expect("created");
     }
-    let named = |name: &str| {
-        let mut settings = settings(&topics, name);
-        settings.kafka.delivery = Delivery::AtLeastOnce;
-        settings
-    };
-    let mut workers = joined_with(&topics, vec![named("one")]).await;
-    // The second one's coming makes the first join again, and that is when it is told.
+    let mut settings = settings(&topics, "one");
+    settings.kafka.delivery = Delivery::AtLeastOnce;
+    let workers = joined_with(&topics, vec![settings]).await;
     broker.request_errors(RDKafkaApiKey::JoinGroup, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
-    workers.push(Worker::start(&named("two")).await.expect("starts"));
-    wait_until_async("it is noticed, and both have a share", || {
-        let noticed: u64 =
-            workers.iter().map(|worker| worker.metrics.rebalances.with_label_values(&["broken"]).get()).sum();
-        noticed > 0 && workers.iter().all(|worker| worker.metrics.assigned_partitions.get() == 2)
+    broker.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS]);
+    let metrics = &workers[0].metrics;
+    wait_until_async("it is noticed, and the partitions are assigned anew", || {
+        let noticed = metrics.rebalances.with_label_values(&["broken"]).get();
+        let assigned = metrics.rebalances.with_label_values(&["assign"]).get();
+        noticed > 0 && assigned > 1 && metrics.assigned_partitions.get() == 4
     })
     .await;
     stop(workers).await;

@@ -61,7 +61,7 @@ fn line(letter: &DeadLetter) -> String {
     let [attempts, detail] = ["dlq.attempts", "dlq.detail"].map(text);
     let name = name(letter).unwrap_or_else(|| "-".into());
     let line = format!("{at:<20}  {reason:<24}  {stage:<7}  {origin}  attempts {attempts}  {name}  {size}  {detail}");
-    super::printable(&line).replace('\n', " ")
+    crate::error::one_line(&line)
 }
 
 /// What people know the post by: the key, else the id among the headers.

@@ -97,7 +97,10 @@ fn a_wrong_type_is_named_by_its_path() {
     ] {
         assert_eq!(refused(&with(fields)), format!("bad_field: {detail}"));
     }
-    assert!(refused(&with(r#""published_at": "yesterday""#)).starts_with("bad_field: published_at (ce_time) must be"));
+    for time in ["yesterday", "-009999-06-01T00:00:00Z", "-000001-12-31T23:59:59Z"] {
+        let refused = refused(&with(&format!(r#""published_at": "{time}""#)));
+        assert!(refused.starts_with("bad_field: published_at (ce_time) must be"), "{refused}");
+    }
     assert!(refused(&with(r#""metadata": {"caption": "\ud800"}"#)).starts_with("bad_field: metadata.caption: "));
     assert!(refused(&with(r#""id": "a", "id": "b""#)).starts_with("bad_field: the post: duplicate field `id`"));
 }
