@@ -183,6 +183,9 @@ async fn a_worker_that_its_group_had_forgotten_joins_anew() {
     }
     let mut settings = settings(&topics, "one");
     settings.kafka.delivery = Delivery::AtLeastOnce;
+    // What this broker waits for before it lets a group go on.
+    settings.kafka.consumer.insert("session.timeout.ms".into(), "6000".into());
+    settings.kafka.consumer.insert("heartbeat.interval.ms".into(), "500".into());
     let workers = joined_with(&topics, vec![settings]).await;
     broker.request_errors(RDKafkaApiKey::JoinGroup, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
     broker.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS]);
