@@ -60,7 +60,8 @@ impl Scorer {
     }
 }
 
-fn spec(bundle: &Bundle) -> Spec {
+/// What a bundle demands of decoding.
+pub fn spec(bundle: &Bundle) -> Spec {
     let fields =
         bundle.fields.iter().map(|field| FieldSpec { name: field.name.as_str().into(), parts: field.parts.clone() });
     Spec {

@@ -48,6 +48,14 @@ struct State {
     is_broken: bool,
 }
 
+impl State {
+    /// What is on its way for it is dropped, and its position forgotten.
+    fn drop_partition(&mut self, partition: &Partition) {
+        self.ledger.revoke(partition);
+        self.expected.remove(partition);
+    }
+}
+
 /// Why nothing more is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settling {
@@ -129,8 +137,7 @@ impl Group {
             return true;
         }
         for partition in state.ledger.partitions().cloned().collect::<Vec<_>>() {
-            state.ledger.revoke(&partition);
-            state.expected.remove(&partition);
+            state.drop_partition(&partition);
         }
         // Without an id it has not come back yet: it may still be told that all is lost.
         if !member.is_empty() {
@@ -200,8 +207,7 @@ impl Group {
         for partition in &revoked {
             let unfinished = state.ledger.is_unsettled([partition]);
             tracing::info!(topic = %partition.topic, partition = partition.number, lost, unfinished, "revoked");
-            state.ledger.revoke(partition);
-            state.expected.remove(partition);
+            state.drop_partition(partition);
             let labels = [&*partition.topic, &partition.number.to_string()];
             // Absent when no statistics came in the meantime.
             let _ = self.metrics.consumer_lag.remove_label_values(&labels);

@@ -270,14 +270,16 @@ impl Settings {
 
     /// How long a transaction may stay open: short, since readers wait behind the open transaction of a worker that died.
     pub(super) fn transaction_timeout(&self) -> Result<Duration, String> {
-        let set = self.producer_option("transaction.timeout.ms").unwrap_or("10000");
-        set.parse()
-            .map(Duration::from_millis)
-            .map_err(|_| format!("kafka.producer: transaction.timeout.ms is {set}; give milliseconds"))
+        let key = "transaction.timeout.ms";
+        milliseconds("producer", key, self.producer_option(key).unwrap_or("10000"))
     }
 
     fn milliseconds(&self, key: &str, default: &str) -> Result<Duration, String> {
-        let set = self.consumer_option(key).unwrap_or(default);
-        set.parse().map(Duration::from_millis).map_err(|_| format!("kafka.consumer: {key} is {set}; give milliseconds"))
+        milliseconds("consumer", key, self.consumer_option(key).unwrap_or(default))
     }
+}
+
+fn milliseconds(section: &str, key: &str, set: &str) -> Result<Duration, String> {
+    let parsed = set.parse().map(Duration::from_millis);
+    parsed.map_err(|_| format!("kafka.{section}: {key} is {set}; give milliseconds"))
 }

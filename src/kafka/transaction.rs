@@ -143,7 +143,7 @@ impl Transactions {
                 Failure::Revoked => {}
                 Failure::Passing(_) => {
                     share /= 2;
-                    thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+                    retry::rest(&mut pauses);
                 }
                 failure @ (Failure::Fenced(_) | Failure::Stuck) => {
                     share /= 2;
@@ -238,7 +238,7 @@ impl Transactions {
                 Err(_) if self.membership.has_left() => return Err(Failure::Left),
                 Err(error) if is_retriable(&error) => {
                     tracing::warn!(%error, "a call of a transaction is made again");
-                    thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+                    retry::rest(&mut pauses);
                 }
                 Err(error) => return Err(sorted(error)),
             }
@@ -288,7 +288,7 @@ impl Transactions {
                 Err(error) if error.is_denied() => return Err(error),
                 Err(error) => tracing::warn!(%error, "cannot start over yet"),
             }
-            thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+            retry::rest(&mut pauses);
         }
         let partitions: Vec<Partition> = offsets(held).into_iter().map(|(partition, _)| partition).collect();
         while !self.membership.has_left() {
@@ -296,7 +296,7 @@ impl Transactions {
                 self.settle_committed(held, &committed);
                 break;
             }
-            thread::sleep(pauses.next().unwrap_or(retry::LONGEST));
+            retry::rest(&mut pauses);
         }
         Ok(())
     }
@@ -340,8 +340,7 @@ fn offsets(held: &[Held]) -> Vec<(Partition, NextOffset)> {
 }
 
 fn connect(settings: &Settings, id: &str, timeout: Duration) -> Result<Transactional, Error> {
-    let mut config = client::transactional_producer(settings, id);
-    let producer = config.set("transactional.id", id).create_with_context(Deliveries::default());
+    let producer = client::transactional_producer(settings, id).create_with_context(Deliveries::default());
     let producer: Transactional = producer.map_err(Error::client)?;
     match producer.init_transactions(timeout) {
         Ok(()) => Ok(producer),

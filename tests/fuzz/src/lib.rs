@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sentistream::budget::Budget;
-use sentistream::decode::{Decoded, Decoder, FieldSpec, Spec};
+use sentistream::decode::{Decoded, Decoder, Spec};
 use sentistream::message::{Assignment, Header, Origin, Position, Record, Verdict};
 use sentistream::metrics::Metrics;
 use sentistream::model::Bundle;
+use sentistream::scorer;
 use sentistream::settings::{self, Settings};
 
 /// What is in a record, before it has a place in the flow.
@@ -90,7 +91,7 @@ impl Decoding {
     pub fn with(settings: &Settings) -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let bundle = repository.ancestors().map(|folder| folder.join("models/default")).find(|folder| folder.exists());
-        let spec = spec(&Bundle::open(&bundle.expect("the default bundle")).expect("the default bundle"));
+        let spec = scorer::spec(&Bundle::open(&bundle.expect("the default bundle")).expect("the default bundle"));
         let decoder = Decoder::new(settings.decode.clone(), spec.clone()).expect("the default bundle");
         let metrics = Metrics::new();
         let gauges = (metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
@@ -130,19 +131,5 @@ impl Decoding {
         };
         let headers = input.headers.into_iter().map(header).collect();
         Record { position, key: None, value: Some(Bytes::from(input.value)), headers, timestamp: None, fetched: None }
-    }
-}
-
-fn spec(bundle: &Bundle) -> Spec {
-    let side = |pixels: usize| u32::try_from(pixels).expect("a side");
-    let fields =
-        bundle.fields.iter().map(|field| FieldSpec { name: field.name.as_str().into(), parts: field.parts.clone() });
-    Spec {
-        width: side(bundle.image.width),
-        height: side(bundle.image.height),
-        crop: bundle.image.crop,
-        max_tokens: bundle.max_tokens,
-        fields: fields.collect(),
-        tokenizer: bundle.tokenizer.clone(),
     }
 }
