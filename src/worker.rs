@@ -115,12 +115,13 @@ impl Worker {
         Ok(Self { metrics, admin, stop, health, source: source_ended, publisher, failure, grace })
     }
 
-    /// The cause, where all that is known is that no more outcomes come: whoever failed says so a little later.
+    /// The cause, where all that is known is that no more outcomes come: whoever failed says so a little later. A source that
+    /// failed leaves its group first, which takes long where the broker does not answer.
     async fn why_it_ended(&mut self) -> anyhow::Error {
         if let Ok(error) = self.failure.try_recv() {
             return anyhow!(error).context(MODEL_FAILED);
         }
-        match tokio::time::timeout(LEAVING, &mut self.source).await {
+        match tokio::time::timeout(self.grace, &mut self.source).await {
             Ok(Ok(Err(error))) => error,
             _ => anyhow!("the pipeline ended by itself"),
         }

@@ -139,7 +139,7 @@ impl Fleet {
         let fallen: Vec<(usize, ExitStatus)> =
             self.members.iter_mut().filter_map(|(number, child)| Some((*number, ended(child)?))).collect();
         for (number, status) in fallen {
-            let word = self.last_line(number);
+            let word = self.last_word(number, status);
             if word.contains("has taken its place") {
                 self.fenced += 1;
             } else {
@@ -156,13 +156,15 @@ impl Fleet {
             }
         });
         for (number, status) in gone.into_iter().filter(|(_, status)| !status.success()) {
-            self.complaints.push(format!("worker-{number} did not drain ({status}): {}", self.last_line(number)));
+            self.complaints.push(format!("worker-{number} did not drain ({status}): {}", self.last_word(number, status)));
         }
     }
 
-    fn last_line(&self, number: usize) -> String {
+    /// The error it ended with, or the last it said. A thread that ends with the process may log after the error is told.
+    fn last_word(&self, number: usize, status: ExitStatus) -> String {
         let log = fs::read_to_string(self.log(number)).unwrap_or_default();
-        log.lines().last().unwrap_or_default().to_owned()
+        let told = log.lines().rfind(|line| line.starts_with("error: ") && status.code() == Some(1));
+        told.or(log.lines().last()).unwrap_or_default().to_owned()
     }
 
     /// All leave; waits until they have drained.
