@@ -101,7 +101,8 @@ def hold_all(features: Features, folds: Folds, recipe: Recipe, title: str) -> li
 
 def floor_inputs(features: Features, train: Array) -> dict[str, Array]:
     """What logistic regression is given: blocks of about unit length, the image standardised by the training part."""
-    image = StandardScaler().fit(features.image[train]).transform(features.image) / features.image.shape[1] ** 0.5
+    served = features.image[:, 0]
+    image = StandardScaler().fit(served[train]).transform(served) / served.shape[1] ** 0.5
     text = features.fields[:, [CAPTION, TAGS]].reshape(len(image), -1)
     context = features.fields[:, CONTEXT]
     return {"image": image, "caption and tags": text, "image, caption, tags, context": numpy.hstack([image, text, context])}

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .contract import FIELDS, FUSION, IMAGE_WIDTH, OPSET, RELEVANCE, TEXT_WIDTH
+from .contract import FUSION, OPSET, RELEVANCE
 from .heads import SentiFormer
 from .quantise import fold_constants
 
@@ -25,9 +25,10 @@ class FusionWithSoftmax(nn.Module):
 def export_heads(model: SentiFormer, bundle: Path) -> None:
     """Both graphs, into the bundle's folder."""
     model.eval()
-    present = torch.ones(2, len(FIELDS), dtype=torch.bool)
-    present[1, 1] = False
-    inputs = (torch.rand(2, IMAGE_WIDTH), torch.rand(2, len(FIELDS), TEXT_WIDTH), present)
+    shape = model.shape
+    present = torch.ones(2, shape.fields, dtype=torch.bool)
+    present[1, 0] = False
+    inputs = (torch.rand(2, shape.image_width), torch.rand(2, shape.fields, shape.text_width), present)
     names = ["image_embedding", "field_embedding", "field_present"]
     export_graph(model.relevance, inputs, names, ["hyper", "target", "relevance"], bundle / RELEVANCE)
     hyper, target, _ = model.relevance(*inputs)

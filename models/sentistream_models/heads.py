@@ -5,9 +5,11 @@ of the gates over the modalities present. It is the share the model itself uses:
 
     hyper += sum over m of relevance_m * LayerNorm(W_o MHA(H_query^j, H_m)),
 
-and the fusion's target is relevance_image * LayerNorm(H_query^N). Contributions are normalised before they are weighted and nothing
-normalises them again before the fusion reads them, so a weight of 0 silences a modality altogether. The image, being the query, also
-steers how the fields are read; that influence carries no weight.
+and the fusion's target is relevance_query * LayerNorm(H_query^N). Contributions are normalised before they are weighted and nothing
+normalises them again before the fusion reads them, so a weight of 0 silences a modality altogether. The query also steers how the other
+modalities are read; that influence carries no weight.
+
+The query is the image, as in the paper, or one of the fields, as in its authors' code: a setting of `Shape`.
 
 An absent field's embedding is replaced by zeros before anything reads it, its gate is masked, and its weight is exactly 0.
 """
@@ -22,11 +24,28 @@ from .contract import FIELDS, IMAGE_WIDTH, LABELS, TEXT_WIDTH
 
 ABSENT_GATE = -1e9
 AGREEMENT_SCALE = 8.0  # cosines of a post's fields spread by about an eighth
+IMAGE = 0  # its place among the modalities; field k stands at 1 + k
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the heads are between: widths of the embeddings, numbers of fields and labels, and which modality asks."""
+
+    image_width: int = IMAGE_WIDTH
+    text_width: int = TEXT_WIDTH
+    fields: int = len(FIELDS)
+    labels: int = len(LABELS)
+    query: int = IMAGE
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.query <= self.fields:
+            raise ValueError(f"the query is modality {self.query}; there are the image (0) and {self.fields} fields")
 
 
 @dataclass(frozen=True)
 class HeadSizes:
-    """Sizes of the two heads; the defaults are the default bundle's."""
+    """Sizes of the two heads; the defaults are the default bundle's. No ARL layers: every modality present counts the same, and
+    the hyper-representation is their mean. No fusion blocks: the classifier reads the mean of hyper and target."""
 
     width: int = 128
     tokens: int = 8
@@ -116,8 +135,9 @@ class Gate(nn.Module):
     another post's. It has weights of its own, so that it is not lost among hundreds of other inputs.
     """
 
-    def __init__(self, sizes: HeadSizes, fields: int) -> None:
+    def __init__(self, sizes: HeadSizes, shape: Shape) -> None:
         super().__init__()
+        fields = shape.fields
         self.field_scorer = scorer(3 * sizes.width, sizes.gate_width)
         self.image_scorer = scorer(sizes.width, sizes.gate_width)
         self.field_bias = nn.Parameter(torch.zeros(fields))
@@ -143,53 +163,64 @@ def scorer(inputs: int, width: int) -> nn.Sequential:
 class RelevanceHead(nn.Module):
     """ARL: embeddings and presence -> hyper [B, 8, 128], target [B, 8, 128], relevance [B, 1 + K]."""
 
-    def __init__(self, sizes: HeadSizes, image_mean: Tensor, image_deviation: Tensor) -> None:
+    def __init__(self, sizes: HeadSizes, shape: Shape, image_mean: Tensor, image_deviation: Tensor) -> None:
         super().__init__()
-        fields = len(FIELDS)
+        self.query, self.text_scale = shape.query, shape.text_width**0.5
         self.image_mean, self.image_deviation = nn.Buffer(image_mean), nn.Buffer(image_deviation)
-        self.image_projection = nn.Linear(IMAGE_WIDTH, sizes.width)
-        self.field_projection = nn.Linear(TEXT_WIDTH, sizes.width)
+        self.image_projection = nn.Linear(shape.image_width, sizes.width)
+        self.field_projection = nn.Linear(shape.text_width, sizes.width)
         self.input_dropout = nn.Dropout(sizes.input_dropout)
-        self.image_expansion, self.field_expansion = Expansion(sizes, 1), Expansion(sizes, fields)
+        self.expansion = Expansion(sizes, 1 + shape.fields)
         self.query_layers = nn.ModuleList(TransformerLayer(sizes) for _ in range(sizes.arl_layers))
-        self.field_layer = TransformerLayer(sizes)
-        self.query_norm, self.field_norm = nn.LayerNorm(sizes.width), nn.LayerNorm(sizes.width)
+        self.source_layer = TransformerLayer(sizes)
+        self.query_norm, self.source_norm = nn.LayerNorm(sizes.width), nn.LayerNorm(sizes.width)
         self.updates = nn.ModuleList(
             Attention(sizes.width, sizes.heads, sizes.width // sizes.heads, sizes.dropout) for _ in range(sizes.arl_layers)
         )
         self.update_norms = nn.ModuleList(nn.LayerNorm(sizes.width) for _ in range(sizes.arl_layers))
         self.target_norm = nn.LayerNorm(sizes.width)
         self.hyper = nn.Parameter(torch.ones(1, sizes.tokens, sizes.width))
-        self.gate = Gate(sizes, fields)
+        self.gate = Gate(sizes, shape)
+
+    def project(self, image_embedding: Tensor, field_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 1, width] and [B, K, width]; absent fields' embeddings are zeros."""
+        standardised = (image_embedding - self.image_mean) / self.image_deviation
+        image = self.image_projection(self.input_dropout(standardised)).unsqueeze(1)
+        return image, self.field_projection(self.input_dropout(field_embedding * self.text_scale))
 
     def gates(self, image: Tensor, fields: Tensor, field_embedding: Tensor, present: Tensor) -> Tensor:
-        """Raw gates, absent fields masked."""
+        """Raw gates, absent fields masked; equal ones where nothing is learnt of relevance."""
         gates = self.gate(image, fields, field_embedding, present)
+        if not self.updates:
+            gates = torch.zeros_like(gates)
         everyone = torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
         return torch.where(everyone, gates, torch.full_like(gates, ABSENT_GATE))
 
     def forward(self, image_embedding: Tensor, field_embedding: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         field_embedding = torch.where(present.unsqueeze(-1), field_embedding, torch.zeros_like(field_embedding))
-        standardised = (image_embedding - self.image_mean) / self.image_deviation
-        image = self.image_projection(self.input_dropout(standardised)).unsqueeze(1)
-        fields = self.field_projection(self.input_dropout(field_embedding * TEXT_WIDTH**0.5))
+        image, fields = self.project(image_embedding, field_embedding)
         relevance = self.gates(image, fields, field_embedding, present).softmax(-1)
-        hyper, target = self.learn(image, fields, relevance)
+        hyper, target = self.learn(self.expansion(torch.cat([image, fields], dim=1)), relevance)
         return hyper, target, relevance
 
-    def learn(self, image: Tensor, fields: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor]:
-        """The N layers of the hyper-representation, and the target."""
-        query = self.image_expansion(image)[:, 0]
-        field_tokens = self.field_norm(self.field_layer(self.field_expansion(fields)))
+    def learn(self, tokens: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor]:
+        """The N layers of the hyper-representation, and the target, from the tokens [B, 1 + K, 8, 128] of the modalities."""
+        before, query, after = tokens[:, : self.query], tokens[:, self.query], tokens[:, self.query + 1 :]
+        others = self.source_norm(self.source_layer(torch.cat([before, after], dim=1)))
         weights = relevance[:, :, None, None]
         hyper = self.hyper
         for layer, update, norm in zip(self.query_layers, self.updates, self.update_norms, strict=True):
             query = layer(query)
-            normed = self.query_norm(query)
-            sources = torch.cat([normed.unsqueeze(1), field_tokens], dim=1)
-            contributions = norm(update(sources, normed.unsqueeze(1)))
+            sources = self.sources(others, query)
+            contributions = norm(update(sources, self.query_norm(query).unsqueeze(1)))
             hyper = hyper + (weights * contributions).sum(1)
-        return hyper, relevance[:, :1, None] * self.target_norm(query)
+        if not self.updates:
+            hyper = hyper + (weights * self.sources(others, query)).sum(1)
+        return hyper, relevance[:, self.query, None, None] * self.target_norm(query)
+
+    def sources(self, others: Tensor, query: Tensor) -> Tensor:
+        """[B, 1 + K, 8, 128]: what is attended to, the query among them."""
+        return torch.cat([others[:, : self.query], self.query_norm(query).unsqueeze(1), others[:, self.query :]], dim=1)
 
 
 class FusionHead(nn.Module):
@@ -199,7 +230,7 @@ class FusionHead(nn.Module):
     the paper's target are not computed, and the image's tokens stand in the source beside the hyper-representation instead.
     """
 
-    def __init__(self, sizes: HeadSizes) -> None:
+    def __init__(self, sizes: HeadSizes, labels: int) -> None:
         super().__init__()
         self.cls_source = nn.Parameter(torch.randn(1, 1, sizes.width) * 0.1)
         self.cls_target = nn.Parameter(torch.randn(1, 1, sizes.width) * 0.1)
@@ -210,7 +241,7 @@ class FusionHead(nn.Module):
         )
         self.feed_forwards = nn.ModuleList(FeedForward(sizes) for _ in range(sizes.fusion_blocks))
         self.final_norm = nn.LayerNorm(sizes.width)
-        self.classifier = nn.Linear(sizes.width, len(LABELS))
+        self.classifier = nn.Linear(sizes.width, labels)
         self.temperature = nn.Buffer(torch.ones(()))
 
     def forward(self, hyper: Tensor, target: Tensor) -> Tensor:
@@ -220,6 +251,8 @@ class FusionHead(nn.Module):
         for norm, attention, feed_forward in zip(self.norms, self.attentions, self.feed_forwards, strict=True):
             cls = cls + attention(source, norm(cls))
             cls = cls + feed_forward(cls)
+        if not self.attentions:
+            cls = torch.cat([hyper, target], dim=1).mean(1, keepdim=True)
         logits: Tensor = self.classifier(self.final_norm(cls[:, 0]))
         return logits / self.temperature
 
@@ -227,10 +260,11 @@ class FusionHead(nn.Module):
 class SentiFormer(nn.Module):
     """Both heads in a row, for training."""
 
-    def __init__(self, sizes: HeadSizes, image_mean: Tensor, image_deviation: Tensor) -> None:
+    def __init__(self, sizes: HeadSizes, shape: Shape, image_mean: Tensor, image_deviation: Tensor) -> None:
         super().__init__()
-        self.relevance = RelevanceHead(sizes, image_mean, image_deviation)
-        self.fusion = FusionHead(sizes)
+        self.shape = shape
+        self.relevance = RelevanceHead(sizes, shape, image_mean, image_deviation)
+        self.fusion = FusionHead(sizes, shape.labels)
 
     def forward(self, image: Tensor, fields: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, L] and relevance [B, 1 + K]."""

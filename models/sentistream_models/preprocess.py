@@ -105,7 +105,12 @@ def centred_square(size: tuple[int, int], crop: float) -> tuple[float, float, fl
     return left, top, left + side, top + side
 
 
+def resized(rgb: Image.Image, size: int, box: tuple[float, float, float, float]) -> Image.Image:
+    """What lies in the box, by Pillow's antialiased bicubic filter."""
+    return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
 def image_pixels(image: Image.Image, size: int, crop: float) -> numpy.ndarray:
-    """u8 [size, size, 3], the centred square resized by Pillow's antialiased bicubic filter."""
+    """u8 [size, size, 3]: the centred square."""
     rgb = to_rgb(image)
-    return numpy.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC, box=centred_square(rgb.size, crop)))
+    return numpy.asarray(resized(rgb, size, centred_square(rgb.size, crop)))

@@ -5,7 +5,7 @@ fields were swapped keeps its label. Beside cross-entropy, a ranking loss asks t
 embedding than with another post's. The weights that ship are an exponential moving average.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy
@@ -15,9 +15,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from .contract import CAPTION, CONTEXT, LABELS, SEED, TAGS
+from .contract import SEED
 from .features import Features
-from .heads import HeadSizes, SentiFormer
+from .heads import HeadSizes, SentiFormer, Shape
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Recipe:
     """Everything that training depends on besides the data."""
 
     sizes: HeadSizes = field(default_factory=HeadSizes)
+    shape: Shape = field(default_factory=Shape)
     epochs: int = 6
     batch: int = 64
     learning_rate: float = 6e-4
@@ -33,6 +34,7 @@ class Recipe:
     drop_probability: float = 0.15
     swap_probability: float = 0.1
     ranking_weight: float = 0.7
+    ranking_rivals: int = 1
     label_smoothing: float = 0.05
     class_weight_power: float = 0.25
     average_decay: float = 0.99
@@ -41,7 +43,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Rows:
-    """Features as tensors."""
+    """Features as tensors: image [N, V, Dv] by view, of which the first is the picture as it is served."""
 
     image: Tensor
     fields: Tensor
@@ -50,6 +52,11 @@ class Rows:
 
     def take(self, index: Tensor) -> "Rows":
         return Rows(self.image[index], self.fields[index], self.present[index], self.labels[index])
+
+    def seen(self, generator: torch.Generator) -> "Rows":
+        """The same posts, each by one view drawn."""
+        view = torch.randint(self.image.shape[1], (len(self.labels),), generator=generator)
+        return replace(self, image=self.image[torch.arange(len(view)), view].unsqueeze(1))
 
 
 def rows_of(features: Features, index: numpy.ndarray) -> Rows:
@@ -86,29 +93,29 @@ def corrupted(rows: Rows, other: Rows, recipe: Recipe, generator: torch.Generato
 
 def field_gates(model: SentiFormer, rows: Rows) -> Tensor:
     """[B, K] raw gates of the fields."""
-    head = model.relevance
-    image = head.image_projection((rows.image - head.image_mean) / head.image_deviation).unsqueeze(1)
     embedding = torch.where(rows.present.unsqueeze(-1), rows.fields, torch.zeros_like(rows.fields))
-    fields = head.field_projection(embedding * embedding.shape[-1] ** 0.5)
-    return head.gates(image, fields, embedding, rows.present)[:, 1:]
+    image, fields = model.relevance.project(rows.image[:, 0], embedding)
+    return model.relevance.gates(image, fields, embedding, rows.present)[:, 1:]
 
 
-def ranking_loss(model: SentiFormer, rows: Rows, other: Rows) -> Tensor:
-    """One field at a time lies: its gate should be lower than the true one's."""
+def ranking_loss(model: SentiFormer, rows: Rows, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """One field at a time lies, by several other posts' words: its gate should be lower than the true one's."""
     losses = []
     true = field_gates(model, rows)
-    for index in (CAPTION, TAGS, CONTEXT):
-        lying = rows.fields.clone()
-        lying[:, index] = other.fields[:, index]
-        both = rows.present[:, index] & other.present[:, index]
-        false = field_gates(model, Rows(rows.image, lying, rows.present, rows.labels))[:, index]
-        losses.append(functional.softplus(false - true[:, index])[both])
+    for _ in range(recipe.ranking_rivals):
+        other = swapped_rows(rows, generator)
+        for index in range(rows.fields.shape[1]):
+            lying = rows.fields.clone()
+            lying[:, index] = other.fields[:, index]
+            both = rows.present[:, index] & other.present[:, index]
+            false = field_gates(model, replace(rows, fields=lying))[:, index]
+            losses.append(functional.softplus(false - true[:, index])[both])
     return torch.cat(losses).mean()
 
 
-def class_weights(labels: Tensor, power: float) -> Tensor:
-    """Rare labels weigh more, by their inverse frequency to a power; the mean over posts is one."""
-    counts = torch.bincount(labels, minlength=len(LABELS)).float()
+def class_weights(labels: Tensor, count: int, power: float) -> Tensor:
+    """Rare labels weigh more, by their inverse frequency to a power; the mean over posts is one. A label never seen counts as seen once."""
+    counts = torch.bincount(labels, minlength=count).clamp(min=1).float()
     weights = (counts.sum() / counts) ** power
     return weights / (weights * counts).sum() * counts.sum()
 
@@ -138,10 +145,10 @@ def train_heads(rows: Rows, recipe: Recipe, title: str = "heads") -> SentiFormer
     """The averaged model after the recipe's epochs, in evaluation mode."""
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
-    model = SentiFormer(recipe.sizes, *standardisation(rows.image))
+    model = SentiFormer(recipe.sizes, recipe.shape, *standardisation(rows.image[:, 0]))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
     optimiser = optimiser_for(model, recipe)
-    weights = class_weights(rows.labels, recipe.class_weight_power)
+    weights = class_weights(rows.labels, recipe.shape.labels, recipe.class_weight_power)
     count = len(rows.labels)
     steps = recipe.epochs * (count // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, steps, recipe))
@@ -149,7 +156,7 @@ def train_heads(rows: Rows, recipe: Recipe, title: str = "heads") -> SentiFormer
         for _ in range(recipe.epochs):
             order = torch.randperm(count, generator=generator)
             for start in range(0, count - recipe.batch + 1, recipe.batch):
-                batch = rows.take(order[start : start + recipe.batch])
+                batch = rows.take(order[start : start + recipe.batch]).seen(generator)
                 loss = step_loss(model, batch, recipe, weights, generator)
                 optimiser.zero_grad()
                 loss.backward()
@@ -166,17 +173,17 @@ def step_loss(model: SentiFormer, batch: Rows, recipe: Recipe, weights: Tensor, 
     model.train()
     other = swapped_rows(batch, generator)
     noisy = corrupted(batch, other, recipe, generator)
-    logits, _ = model(noisy.image, noisy.fields, noisy.present)
+    logits, _ = model(noisy.image[:, 0], noisy.fields, noisy.present)
     loss = functional.cross_entropy(logits, batch.labels, weights, label_smoothing=recipe.label_smoothing)
     if recipe.ranking_weight:
-        loss = loss + recipe.ranking_weight * ranking_loss(model, batch, other)
+        loss = loss + recipe.ranking_weight * ranking_loss(model, batch, recipe, generator)
     return loss
 
 
 @torch.no_grad()
 def predict(model: SentiFormer, rows: Rows) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Logits [N, L] and relevance [N, 1 + K]."""
-    logits, relevance = model.eval()(rows.image, rows.fields, rows.present)
+    logits, relevance = model.eval()(rows.image[:, 0], rows.fields, rows.present)
     return logits.numpy(), relevance.numpy()
 
 
