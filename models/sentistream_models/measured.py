@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .evaluate import Report
 from .scores import Summary
+from .teach import Teaching
 from .train import Recipe
 
 
@@ -16,7 +17,9 @@ class Measured:
     parameters: int
     recipe: Recipe
     report: Report
-    fp32_floor: Summary
+    precisions: dict[str, Summary]
+    taught: dict[str, float]
+    teaching: Teaching
     quantisation: dict[str, tuple[float, float]]
     tag_fidelity: tuple[float, float]
     independence: dict[str, float]

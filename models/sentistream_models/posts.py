@@ -70,8 +70,21 @@ def duplicate_keys(post: Post) -> Iterator[tuple[str, str]]:
         yield "text", bare
 
 
-def folds(posts: list[Post], count: int = 5) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
-    """Index arrays (train, test), stratified by label and split by duplicate group."""
-    labels = numpy.array([post.label for post in posts])
+@dataclass(frozen=True)
+class Split:
+    """Index arrays (train, test) of each fold, and the duplicate group of every post."""
+
+    folds: list[tuple[numpy.ndarray, numpy.ndarray]]
+    groups: numpy.ndarray
+
+    @property
+    def tested(self) -> numpy.ndarray:
+        """The groups in the order in which the folds' test posts are told."""
+        return self.groups[numpy.concatenate([test for _, test in self.folds])]
+
+
+def split_posts(posts: list[Post], count: int = 5) -> Split:
+    """Stratified by label; no duplicate group straddles two folds."""
+    labels, groups = numpy.array([post.label for post in posts]), duplicate_groups(posts)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=SEED)
-    return list(splitter.split(labels, labels, duplicate_groups(posts)))
+    return Split(list(splitter.split(labels, labels, groups)), groups)

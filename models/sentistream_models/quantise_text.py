@@ -5,6 +5,7 @@ export each linear layer is therefore smoothed: its input is divided, channel by
 with (Xiao et al., "SmoothQuant", ICML 2023), which changes nothing in fp32.
 """
 
+import copy
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -57,9 +58,9 @@ def smooth(encoder: TextEncoder, feeds: Sequence[Feed]) -> None:
         encoder.set_submodule(name, SmoothedLinear(linear, largest[name]))
 
 
-def quantise_text_encoder(target: Path, feeds: Sequence[Feed]) -> None:
-    """Pretrained weights to int8 graph."""
-    encoder = TextEncoder().eval()
+def quantise_text_encoder(encoder: TextEncoder, target: Path, feeds: Sequence[Feed]) -> None:
+    """Writes the int8 graph; the encoder given is left as it is."""
+    encoder = copy.deepcopy(encoder).eval()
     smooth(encoder, feeds)
     with tempfile.TemporaryDirectory() as folder:
         folded, quantised = Path(folder) / "folded.onnx", Path(folder) / "quantised.onnx"

@@ -9,6 +9,8 @@ Only the encoder is kept; the three linear heads are not.
 """
 
 import csv
+import hashlib
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +84,12 @@ def batches(examples: list[Example], size: int, chooser: random.Random) -> list[
     return chooser.sample(found, len(found))
 
 
+def inputs_of(batch: list[Example]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask [T, S]."""
+    inputs = padded_texts([example.tokens for example in batch])
+    return torch.from_numpy(inputs["input_ids"]), torch.from_numpy(inputs["attention_mask"])
+
+
 class Pupil(nn.Module):
     """The encoder and what it is examined by."""
 
@@ -95,8 +103,7 @@ class Pupil(nn.Module):
 
     def forward(self, batch: list[Example]) -> Tensor:
         """Embeddings [T, Dt], not yet of unit variance."""
-        inputs = padded_texts([example.tokens for example in batch])
-        embedding: Tensor = self.encoder(torch.from_numpy(inputs["input_ids"]), torch.from_numpy(inputs["attention_mask"]))
+        embedding: Tensor = self.encoder(*inputs_of(batch))
         return embedding
 
     def loss(self, batch: list[Example], before: Tensor, teaching: Teaching) -> Tensor:
@@ -127,36 +134,42 @@ def examined(pupil: Pupil, held: list[Example]) -> dict[str, float]:
     }
 
 
-def teach(folder: Path, tokenizer_file: Path, teaching: Teaching, save: Path | None = None) -> tuple[TextEncoder, dict[str, float]]:
-    """The taught encoder, and how it does on texts held out from the teaching."""
+def teach(examples: list[Example], teaching: Teaching) -> tuple[Pupil, dict[str, float]]:
+    """The taught pupil, and how it does on texts held out from the teaching."""
     torch.manual_seed(teaching.seed)
     chooser = random.Random(teaching.seed)
-    examples = read_texts(folder, tokenizer_file)
-    chooser.shuffle(examples)
-    held, taught = examples[: teaching.held_out], examples[teaching.held_out :]
-    held = sorted(held, key=lambda example: len(example.tokens))
+    mixed = chooser.sample(examples, len(examples))
+    held, taught = sorted(mixed[: teaching.held_out], key=lambda example: len(example.tokens)), mixed[teaching.held_out :]
     pupil, before = Pupil(), TextEncoder().eval()
     plan = [batch for _ in range(teaching.epochs) for batch in batches(taught, teaching.batch, chooser)]
     optimiser = torch.optim.AdamW(pupil.parameters(), lr=teaching.learning_rate, weight_decay=teaching.weight_decay)
     warm = max(1, int(teaching.warm_up * len(plan)))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm, (len(plan) - step) / (len(plan) - warm))
+        optimiser, lambda step: min((step + 1) / warm, (len(plan) - step) / max(1, len(plan) - warm))
     )
-    progress = tqdm(plan, desc="teaching")
-    recent = 0.0
-    for step, batch in enumerate(progress):
-        pupil.train()
-        inputs = padded_texts([example.tokens for example in batch])
+    pupil.train()
+    for batch in tqdm(plan, desc="teaching"):
         with torch.no_grad():
-            memory = before(torch.from_numpy(inputs["input_ids"]), torch.from_numpy(inputs["attention_mask"]))
+            memory = before(*inputs_of(batch))
         loss = pupil.loss(batch, memory, teaching)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        recent = 0.98 * recent + 0.02 * float(loss)
-        progress.set_postfix(loss=f"{recent / (1 - 0.98 ** (step + 1)):.3f}")
-        if save and step % 500 == 499:
-            torch.save(pupil.state_dict(), save)
-    return pupil.encoder.eval(), examined(pupil, held)
+    return pupil, examined(pupil, held)
+
+
+def taught_encoder(folder: Path, tokenizer_file: Path, cache: Path) -> tuple[TextEncoder, dict[str, float]]:
+    """The encoder taught on the folder's texts; kept in the cache under the teaching's settings, since it takes its time."""
+    teaching = Teaching()
+    kept = cache / f"taught-{hashlib.sha256(repr(teaching).encode()).hexdigest()[:16]}.pt"
+    if not kept.exists():
+        torch.set_num_threads(os.cpu_count() or 1)
+        pupil, told = teach(read_texts(folder, tokenizer_file), teaching)
+        torch.set_num_threads(1)
+        torch.save({"encoder": pupil.encoder.state_dict(), "told": told}, kept)
+    stored = torch.load(kept)
+    encoder = TextEncoder().eval()
+    encoder.load_state_dict(stored["encoder"])
+    return encoder, stored["told"]
