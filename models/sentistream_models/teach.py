@@ -35,7 +35,7 @@ NO_LABEL = -100  # what cross-entropy ignores
 class Teaching:
     """Everything that teaching depends on besides the texts."""
 
-    epochs: int = 2
+    epochs: int = 1
     batch: int = 32
     learning_rate: float = 6e-5
     weight_decay: float = 0.01
@@ -138,7 +138,8 @@ def teach(examples: list[Example], teaching: Teaching) -> tuple[Pupil, dict[str,
     """The taught pupil, and how it does on texts held out from the teaching."""
     torch.manual_seed(teaching.seed)
     chooser = random.Random(teaching.seed)
-    mixed = chooser.sample(examples, len(examples))
+    mixed = list(examples)
+    chooser.shuffle(mixed)
     held, taught = sorted(mixed[: teaching.held_out], key=lambda example: len(example.tokens)), mixed[teaching.held_out :]
     pupil, before = Pupil(), TextEncoder().eval()
     plan = [batch for _ in range(teaching.epochs) for batch in batches(taught, teaching.batch, chooser)]
