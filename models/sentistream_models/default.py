@@ -1,10 +1,14 @@
 """Makes the default bundle from beginning to end: encoders, features, cross-validation, final heads, graphs, measurements, card."""
 
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy
+import onnx
 import torch
+from onnx import numpy_helper
 
 from . import contract
 from .card import card_text
@@ -45,7 +49,7 @@ def fp32_features(features: Features, twins: Path, bundle: Path, posts: list[Pos
     inferred = ~present[:, contract.CONTEXT]
     fields[inferred, contract.CONTEXT] = features.fields[inferred, contract.CONTEXT]
     image = image_features(twins / contract.IMAGE_ENCODER, all_pixels(posts, cache))
-    return Features(image[:, None], fields, features.present, features.labels)
+    return replace(features, image=image[:, None], fields=fields)
 
 
 def train_final(features: Features, recipe: Recipe, temperature: float, bundle: Path) -> int:
@@ -73,7 +77,7 @@ def make_bundle(data: Path, texts: Path, bundle: Path, cache: Path) -> str:
     torch.set_num_threads(1)
     posts = read_posts(data)
     twins, taught = make_encoders(posts, texts, bundle, cache)
-    features = post_features(bundle, posts, cache)
+    features = replace(post_features(bundle, posts, cache), memory=taught.memory.numpy())
     split = split_posts(posts)
     told = report(features, split, RECIPE)
     parameters = train_final(features, RECIPE, told.temperature, bundle)
@@ -87,7 +91,7 @@ def make_bundle(data: Path, texts: Path, bundle: Path, cache: Path) -> str:
         recipe=RECIPE,
         report=told,
         precisions=precision_table(features, unquantised, split, RECIPE),
-        taught=taught,
+        taught=taught.told,
         teaching=Teaching(),
         quantisation=quantisation_cost(bundle, twins, sample),
         tag_fidelity=tag_sentence_fidelity(runner, features),
@@ -110,4 +114,11 @@ def evaluate_default(data: Path, bundle: Path, cache: Path) -> Report:
     torch.set_num_threads(1)
     cache.mkdir(parents=True, exist_ok=True)
     posts = read_posts(data)
-    return report(post_features(bundle, posts, cache), split_posts(posts), RECIPE)
+    features = replace(post_features(bundle, posts, cache), memory=memory_of(bundle / contract.RELEVANCE))
+    return report(features, split_posts(posts), RECIPE)
+
+
+def memory_of(relevance: Path) -> numpy.ndarray:
+    """f32 [Dt, Dt]: the way back from the taught text encoder, as the bundle's gates hold it."""
+    constants = {tensor.name: tensor for tensor in onnx.load(relevance).graph.initializer}
+    return numpy_helper.to_array(constants["gate.memory"])

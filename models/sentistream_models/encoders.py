@@ -14,7 +14,7 @@ from .quantise_image import quantise_image_encoder
 from .quantise_text import quantise_text_encoder
 from .runtime import TextSide, padded_texts
 from .tagger import export_tagger, tag_names, tag_sentence
-from .teach import taught_encoder
+from .teach import Taught, taught_encoder
 from .text_encoder import export_text_encoder, export_tokenizer, truncating_tokenizer
 
 CALIBRATION_IMAGES = 256
@@ -39,17 +39,16 @@ def text_feeds(posts: list[Post], tokenizer: Path) -> list[Feed]:
     return [padded_texts([cutting.encode(text).ids]) for text in chosen]
 
 
-def make_encoders(posts: list[Post], texts: Path, bundle: Path, cache: Path) -> tuple[Path, dict[str, float]]:
-    """Writes encoders, tokenizer and tagger into the bundle; returns the folder of the fp32 twins, and how the text encoder did
-    when it was taught."""
+def make_encoders(posts: list[Post], texts: Path, bundle: Path, cache: Path) -> tuple[Path, Taught]:
+    """Writes encoders, tokenizer and tagger into the bundle; returns the folder of the fp32 twins, and the taught text encoder."""
     twins = cache / "fp32"
     twins.mkdir(parents=True, exist_ok=True)
     export_tokenizer(bundle / contract.TOKENIZER)
-    encoder, taught = taught_encoder(texts, bundle / contract.TOKENIZER, cache)
+    taught = taught_encoder(texts, bundle / contract.TOKENIZER, cache)
     export_image_encoder(twins / contract.IMAGE_ENCODER)
-    export_text_encoder(encoder, twins / contract.TEXT_ENCODER)
+    export_text_encoder(taught.encoder, twins / contract.TEXT_ENCODER)
     quantise_image_encoder(twins / contract.IMAGE_ENCODER, bundle / contract.IMAGE_ENCODER, image_feeds(posts, cache))
-    quantise_text_encoder(encoder, bundle / contract.TEXT_ENCODER, text_feeds(posts, bundle / contract.TOKENIZER))
+    quantise_text_encoder(taught.encoder, bundle / contract.TEXT_ENCODER, text_feeds(posts, bundle / contract.TOKENIZER))
     text = TextSide(bundle / contract.TOKENIZER, bundle / contract.TEXT_ENCODER)
     export_tagger(text, bundle / contract.TAGGER, bundle / contract.TAG_NAMES)
     return twins, taught

@@ -24,6 +24,7 @@ class Features:
     fields: numpy.ndarray  # f32 [N, K, Dt]
     present: numpy.ndarray  # bool [N, K]
     labels: numpy.ndarray  # i64 [N]
+    memory: numpy.ndarray | None = None  # f32 [Dt, Dt]: the way back from a taught text encoder (teach.py)
 
 
 def all_pixels(posts: list[Post], cache: Path) -> numpy.ndarray:

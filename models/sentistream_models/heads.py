@@ -131,8 +131,10 @@ class Expansion(nn.Module):
 class Gate(nn.Module):
     """One gate a modality: what it says itself, how it fits the image, and how far it agrees with each other field present.
 
-    Agreement is the cosine of two fields' embeddings, which are of unit length: the true tags of a caption are nearer to it than
-    another post's. It has weights of its own, so that it is not lost among hundreds of other inputs.
+    Agreement is the cosine of two fields' embeddings: the true tags of a caption are nearer to it than another post's. It has weights
+    of its own, so that it is not lost among hundreds of other inputs. It is measured between what the embeddings were before the text
+    encoder was taught sentiment, which `memory` [Dt, Dt] tells from them (the identity where it was not): two texts of one mood are near
+    after the teaching, whatever they are about.
     """
 
     def __init__(self, sizes: HeadSizes, shape: Shape) -> None:
@@ -142,6 +144,7 @@ class Gate(nn.Module):
         self.image_scorer = scorer(sizes.width, sizes.gate_width)
         self.field_bias = nn.Parameter(torch.zeros(fields))
         self.others = nn.Buffer(1 - torch.eye(fields))
+        self.memory = nn.Buffer(torch.eye(shape.text_width))
         self.agreement_weight = nn.Parameter(torch.full((fields, fields), 0.5))
         self.company_weight = nn.Parameter(torch.zeros(fields, fields))
 
@@ -149,7 +152,9 @@ class Gate(nn.Module):
         """[B, 1, width], [B, K, width], [B, K, Dt], [B, K] -> [B, 1 + K]; absent fields' embeddings are zeros."""
         images = image.expand_as(fields)
         content = self.field_scorer(torch.cat([fields, images, fields * images], dim=-1)).squeeze(-1)
-        cosines = field_embedding @ field_embedding.transpose(1, 2)
+        remembered = field_embedding @ self.memory
+        remembered = remembered / remembered.square().sum(-1, keepdim=True).clamp(min=1e-12).sqrt()
+        cosines = remembered @ remembered.transpose(1, 2)
         company = present.to(cosines.dtype).unsqueeze(1) * self.company_weight
         agreement = (self.others * (AGREEMENT_SCALE * cosines * self.agreement_weight + company)).sum(-1)
         return torch.cat([self.image_scorer(image).squeeze(-1), content + agreement + self.field_bias], dim=1)

@@ -5,7 +5,7 @@ own. Three losses are summed: cross-entropy of a tweet's label, the squared erro
 embedding before the teaching is told from the one after it by a linear map. The last keeps what the texts are *about* in the embedding:
 without it a caption could no longer be compared with the tags and the picture it came with.
 
-Only the encoder is kept; the three linear heads are not.
+The encoder is kept, and the linear map back, fitted anew by least squares once the teaching is over: the gates compare texts by it.
 """
 
 import csv
@@ -161,16 +161,37 @@ def teach(examples: list[Example], teaching: Teaching) -> tuple[Pupil, dict[str,
     return pupil, examined(pupil, held)
 
 
-def taught_encoder(folder: Path, tokenizer_file: Path, cache: Path) -> tuple[TextEncoder, dict[str, float]]:
+@torch.no_grad()
+def memory_of(encoder: TextEncoder, examples: list[Example], count: int = 4000) -> Tensor:
+    """[Dt, Dt]: what the embeddings (rows) were before the teaching, by least squares over some of the texts."""
+    before = TextEncoder().eval()
+    batches_of = [examples[at : at + 32] for at in range(0, count, 32)]
+    pairs = [(encoder(*inputs_of(batch)), before(*inputs_of(batch))) for batch in tqdm(batches_of, desc="memory")]
+    after, told = (torch.cat(side) for side in zip(*pairs, strict=True))
+    return torch.linalg.lstsq(after.double(), told.double()).solution.float()
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A taught encoder, the way back from its embeddings, and how it did on texts held out."""
+
+    encoder: TextEncoder
+    memory: Tensor
+    told: dict[str, float]
+
+
+def taught_encoder(folder: Path, tokenizer_file: Path, cache: Path) -> Taught:
     """The encoder taught on the folder's texts; kept in the cache under the teaching's settings, since it takes its time."""
     teaching = Teaching()
     kept = cache / f"taught-{hashlib.sha256(repr(teaching).encode()).hexdigest()[:16]}.pt"
     if not kept.exists():
         torch.set_num_threads(os.cpu_count() or 1)
-        pupil, told = teach(read_texts(folder, tokenizer_file), teaching)
+        examples = read_texts(folder, tokenizer_file)
+        pupil, told = teach(examples, teaching)
+        memory = memory_of(pupil.encoder.eval(), examples)
         torch.set_num_threads(1)
-        torch.save({"encoder": pupil.encoder.state_dict(), "told": told}, kept)
+        torch.save({"encoder": pupil.encoder.state_dict(), "memory": memory, "told": told}, kept)
     stored = torch.load(kept)
     encoder = TextEncoder().eval()
     encoder.load_state_dict(stored["encoder"])
-    return encoder, stored["told"]
+    return Taught(encoder, stored["memory"], stored["told"])

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from .contract import SEED
+from .contract import CAPTION, SEED, TAGS
 from .features import Features
 from .heads import HeadSizes, SentiFormer, Shape
 
@@ -32,7 +32,10 @@ class Recipe:
     weight_decay: float = 0.05
     warm_up: float = 0.1
     drop_probability: float = 0.15
+    drop_all_probability: float = 0.0
     swap_probability: float = 0.1
+    swap_all_probability: float = 0.0
+    own_fields: tuple[int, ...] = (CAPTION, TAGS)
     ranking_weight: float = 0.7
     ranking_rivals: int = 1
     label_smoothing: float = 0.05
@@ -49,9 +52,11 @@ class Rows:
     fields: Tensor
     present: Tensor
     labels: Tensor
+    memory: Tensor | None = None
 
     def take(self, index: Tensor) -> "Rows":
-        return Rows(self.image[index], self.fields[index], self.present[index], self.labels[index])
+        parts = (self.image, self.fields, self.present, self.labels)
+        return Rows(*(part[index] for part in parts), self.memory)
 
     def seen(self, generator: torch.Generator) -> "Rows":
         """The same posts, each by one view drawn."""
@@ -66,6 +71,7 @@ def rows_of(features: Features, index: numpy.ndarray) -> Rows:
         torch.from_numpy(features.fields[index]),
         torch.from_numpy(features.present[index]),
         torch.from_numpy(features.labels[index]),
+        None if features.memory is None else torch.from_numpy(features.memory),
     )
 
 
@@ -75,40 +81,45 @@ def standardisation(image: Tensor) -> tuple[Tensor, Tensor]:
     return image.mean(0), torch.where(deviation > 1e-3, deviation, torch.ones_like(deviation))
 
 
+def another_order(count: int, generator: torch.Generator) -> Tensor:
+    """An order in which no post stands in its own place, where there are two or more."""
+    shift = int(torch.randint(1, max(2, count), (1,), generator=generator))
+    return torch.arange(count).roll(shift)
+
+
 def swapped_rows(rows: Rows, generator: torch.Generator) -> Rows:
     """Every field taken from another post of the batch, the same one for all fields of a post."""
-    shift = int(torch.randint(1, max(2, len(rows.labels)), (1,), generator=generator))
-    order = torch.arange(len(rows.labels)).roll(shift)
-    return Rows(rows.image, rows.fields[order], rows.present[order], rows.labels)
+    order = another_order(len(rows.labels), generator)
+    return replace(rows, fields=rows.fields[order], present=rows.present[order])
 
 
 def corrupted(rows: Rows, other: Rows, recipe: Recipe, generator: torch.Generator) -> Rows:
-    """Some fields swapped for another post's, some dropped."""
+    """Some fields swapped for another post's, all of some posts' own fields at once, and some dropped."""
     swap = torch.rand(rows.present.shape, generator=generator) < recipe.swap_probability
+    own = torch.zeros(rows.present.shape[1], dtype=torch.bool)
+    own[list(recipe.own_fields)] = True
+    swap |= own & (torch.rand(len(swap), 1, generator=generator) < recipe.swap_all_probability)
     drop = torch.rand(rows.present.shape, generator=generator) < recipe.drop_probability
+    drop |= torch.rand(len(drop), 1, generator=generator) < recipe.drop_all_probability
     fields = torch.where(swap.unsqueeze(-1), other.fields, rows.fields)
     present = torch.where(swap, other.present, rows.present) & ~drop
-    return Rows(rows.image, fields, present, rows.labels)
-
-
-def field_gates(model: SentiFormer, rows: Rows) -> Tensor:
-    """[B, K] raw gates of the fields."""
-    embedding = torch.where(rows.present.unsqueeze(-1), rows.fields, torch.zeros_like(rows.fields))
-    image, fields = model.relevance.project(rows.image[:, 0], embedding)
-    return model.relevance.gates(image, fields, embedding, rows.present)[:, 1:]
+    return replace(rows, fields=fields, present=present)
 
 
 def ranking_loss(model: SentiFormer, rows: Rows, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """One field at a time lies, by several other posts' words: its gate should be lower than the true one's."""
+    head = model.relevance
+    embedding = torch.where(rows.present.unsqueeze(-1), rows.fields, torch.zeros_like(rows.fields))
+    image, fields = head.project(rows.image[:, 0], embedding)
+    true = head.gates(image, fields, embedding, rows.present)[:, 1:]
     losses = []
-    true = field_gates(model, rows)
     for _ in range(recipe.ranking_rivals):
-        other = swapped_rows(rows, generator)
-        for index in range(rows.fields.shape[1]):
-            lying = rows.fields.clone()
-            lying[:, index] = other.fields[:, index]
-            both = rows.present[:, index] & other.present[:, index]
-            false = field_gates(model, replace(rows, fields=lying))[:, index]
+        order = another_order(len(rows.labels), generator)
+        for index in range(fields.shape[1]):
+            lying, lie = fields.clone(), embedding.clone()
+            lying[:, index], lie[:, index] = fields[order, index], embedding[order, index]
+            both = rows.present[:, index] & rows.present[order, index]
+            false = head.gates(image, lying, lie, rows.present)[:, 1 + index]
             losses.append(functional.softplus(false - true[:, index])[both])
     return torch.cat(losses).mean()
 
@@ -146,6 +157,8 @@ def train_heads(rows: Rows, recipe: Recipe, title: str = "heads") -> SentiFormer
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     model = SentiFormer(recipe.sizes, recipe.shape, *standardisation(rows.image[:, 0]))
+    if rows.memory is not None:
+        model.relevance.gate.memory.copy_(rows.memory)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
     optimiser = optimiser_for(model, recipe)
     weights = class_weights(rows.labels, recipe.shape.labels, recipe.class_weight_power)
