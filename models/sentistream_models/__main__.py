@@ -4,6 +4,9 @@ import argparse
 import warnings
 from pathlib import Path
 
+from .commands import add_import_clip, add_import_sentiformer
+from .refused import Refused
+
 MODELS = Path(__file__).resolve().parent.parent
 
 
@@ -21,6 +24,8 @@ def arguments() -> argparse.Namespace:
     goldens = commands.add_parser("goldens", help="remake the fixtures other implementations are held against")
     goldens.add_argument("--bundle", type=Path, default=MODELS / "default")
     goldens.add_argument("--out", type=Path, default=MODELS.parent / "tests" / "fixtures" / "goldens")
+    for add in (add_import_clip, add_import_sentiformer):
+        add(commands)
     return parser.parse_args()
 
 
@@ -28,7 +33,12 @@ def main() -> None:
     """Runs one command. Imports wait until it is known: torch takes seconds."""
     chosen = arguments()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    if chosen.command == "default":
+    if hasattr(chosen, "run"):
+        try:
+            chosen.run(chosen)
+        except Refused as error:
+            raise SystemExit(f"{chosen.command}: {error}") from None
+    elif chosen.command == "default":
         from .default import make_default
 
         print(f"bundle digest {make_default(chosen.data, chosen.out, chosen.cache)}")
