@@ -1,10 +1,11 @@
-"""Command line: `default` remakes the bundle, `evaluate` prints its cross-validated scores, `goldens` remakes the fixtures."""
+"""Command line: `default` remakes the bundle, `evaluate` prints its cross-validated scores, `goldens` remakes the fixtures;
+what else there is stands in commands.py."""
 
 import argparse
 import warnings
 from pathlib import Path
 
-from .commands import add_import_clip, add_import_sentiformer
+from .commands import add_export, add_import_clip, add_import_sentiformer, add_train
 from .refused import Refused
 
 MODELS = Path(__file__).resolve().parent.parent
@@ -12,7 +13,9 @@ MODELS = Path(__file__).resolve().parent.parent
 
 def arguments() -> argparse.Namespace:
     """Paths default to where they lie in the repository."""
-    parser = argparse.ArgumentParser(prog="sentistream_models", description="Makes the default SentiFormer bundle.")
+    parser = argparse.ArgumentParser(
+        prog="sentistream_models", description="Makes, measures and imports SentiFormer bundles (docs/models.md)."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     default = commands.add_parser("default", help="remake the whole bundle")
     default.add_argument("--out", type=Path, default=MODELS / "default")
@@ -24,7 +27,7 @@ def arguments() -> argparse.Namespace:
     goldens = commands.add_parser("goldens", help="remake the fixtures other implementations are held against")
     goldens.add_argument("--bundle", type=Path, default=MODELS / "default")
     goldens.add_argument("--out", type=Path, default=MODELS.parent / "tests" / "fixtures" / "goldens")
-    for add in (add_import_clip, add_import_sentiformer):
+    for add in (add_train, add_export, add_import_clip, add_import_sentiformer):
         add(commands)
     return parser.parse_args()
 
@@ -33,6 +36,7 @@ def main() -> None:
     """Runs one command. Imports wait until it is known: torch takes seconds."""
     chosen = arguments()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="Converting a tensor|torch.tensor results")  # tracing: both are meant to be constants
     if hasattr(chosen, "run"):
         try:
             chosen.run(chosen)

@@ -44,7 +44,8 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as error:
-        raise Refused(f"{folder / name} cannot be read ({error.strerror}); name a folder saved by CLIPModel and its processor") from error
+        told = f"{folder / name} cannot be read ({error.strerror}); name a folder saved by CLIPModel and its processor"
+        raise Refused(told) from error
     except json.JSONDecodeError as error:
         raise Refused(f"{folder / name} is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -59,7 +60,7 @@ def check_config(config: dict[str, Any]) -> None:
         raise Refused(f'config.json: model_type is {found!r}, import-clip reads "clip" (both towers and their projections)')
 
 
-def side_of(value: Any, keys: tuple[str, ...]) -> int | None:
+def side_of(value: object, keys: tuple[str, ...]) -> int | None:
     """A size as older (a number) and newer (a table) processors write it; nothing where it is not one length."""
     if isinstance(value, int):
         return value
@@ -67,7 +68,7 @@ def side_of(value: Any, keys: tuple[str, ...]) -> int | None:
     return lengths.pop() if len(lengths) == 1 and not set(value) - set(keys) else None
 
 
-def read_preprocessing(config: dict[str, Any], image_size: Any) -> Preprocessing:
+def read_preprocessing(config: dict[str, Any], image_size: object) -> Preprocessing:
     """`preprocessor_config.json` in the worker's terms."""
 
     def demand(kept: bool, key: str, expected: str) -> None:

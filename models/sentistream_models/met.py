@@ -122,8 +122,7 @@ class HyperAttention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         inner = HEADS * ARL_HEAD_WIDTH
-        for name in ("to_q", "to_k_ta", "to_k_tv", "to_v_ta", "to_v_tv"):
-            self.add_module(name, nn.Linear(WIDTH, inner, bias=False))
+        self.to_q, self.to_k_ta, self.to_k_tv, self.to_v_ta, self.to_v_tv = (nn.Linear(WIDTH, inner, bias=False) for _ in range(5))
         self.alt = nn.Sequential(nn.Linear(3 * WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH))  # unused
         self.to_out = nn.Sequential(nn.Linear(inner, WIDTH))
 
