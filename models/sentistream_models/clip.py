@@ -5,11 +5,18 @@ and a text's end found from its mask, so that padding needs no special token. A 
 off a text's last token, so no padded position can reach it: its weight is exactly zero.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from transformers import CLIPModel
+from transformers import CLIPModel, CLIPTextConfig
 
 MASKED_SCORE = torch.finfo(torch.float16).min  # its exponential is zero in fp32 and in fp16, which has no -1e9
+
+
+def text_config(model: CLIPModel) -> CLIPTextConfig:
+    """The text tower's, which a loaded model always has."""
+    return cast(CLIPTextConfig, model.config.text_config)
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -41,7 +48,7 @@ class ClipTextEncoder(nn.Module):
     def __init__(self, model: CLIPModel, normalise: bool) -> None:
         super().__init__()
         self.text, self.projection, self.normalise = model.text_model, model.text_projection, normalise
-        longest = model.config.text_config.max_position_embeddings
+        longest = text_config(model).max_position_embeddings
         self.causal = nn.Buffer(torch.full((1, 1, longest, longest), MASKED_SCORE).triu(1))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

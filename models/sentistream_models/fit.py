@@ -167,9 +167,9 @@ def graphs_difference(model: SentiFormer, features: Features, bundle: Path) -> f
 def card_text(encoders: Encoders, labels: tuple[Label, ...], posts: int, fitted: Fitted) -> str:
     """What was measured, on whose posts."""
     mean, deviation, interval = (fitted.metrics[name] for name in ("mean over folds", "standard deviation", "95% interval"))
+    low, high = interval["from"], interval["to"]
     rows = "\n".join(
-        f"| {name.replace('_', ' ')} | {mean[name]:.3f} ± {deviation[name]:.3f} | {interval['from'][name]:.3f}-{interval['to'][name]:.3f} |"
-        for name in mean
+        f"| {name.replace('_', ' ')} | {mean[name]:.3f} ± {deviation[name]:.3f} | {low[name]:.3f}-{high[name]:.3f} |" for name in mean
     )
     return f"""# {encoders.name}, version {encoders.version}
 

@@ -8,16 +8,16 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer, CLIPVisionConfig
 
 from . import contract
-from .clip import ClipImageEncoder, ClipTextEncoder
+from .clip import ClipImageEncoder, ClipTextEncoder, text_config
 from .contract import CAPTION, FIELDS, OBJECTS_PART, SCENE_PART, TAGS, Field
 from .export import export_graph
 from .manifest import MOST_GRAPH_BYTES, Encoders, ImageSide, new_folder, write_encoders
@@ -64,8 +64,10 @@ def side_of(value: object, keys: tuple[str, ...]) -> int | None:
     """A size as older (a number) and newer (a table) processors write it; nothing where it is not one length."""
     if isinstance(value, int):
         return value
-    lengths = {value[key] for key in keys if key in value} if isinstance(value, dict) else set()
-    return lengths.pop() if len(lengths) == 1 and not set(value) - set(keys) else None
+    if not isinstance(value, dict) or set(value) - set(keys):
+        return None
+    lengths = {value[key] for key in keys if key in value}
+    return lengths.pop() if len(lengths) == 1 else None
 
 
 def read_preprocessing(config: dict[str, Any], image_size: object) -> Preprocessing:
@@ -92,7 +94,7 @@ def read_preprocessing(config: dict[str, Any], image_size: object) -> Preprocess
 def read_model(folder: Path) -> CLIPModel:
     """The model in fp32, every weight of it from the folder."""
     try:
-        model, found = CLIPModel.from_pretrained(
+        loaded: Any = CLIPModel.from_pretrained(
             str(folder),
             attn_implementation="eager",
             dtype=torch.float32,
@@ -100,8 +102,10 @@ def read_model(folder: Path) -> CLIPModel:
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # configurations and weights that are no CLIP's fail in whatever way comes first
         raise Refused(f"{folder} is no CLIP folder with a model.safetensors: {error}") from error
+    model: CLIPModel = loaded[0]
+    found: dict[str, Any] = loaded[1]
     if found["missing_keys"]:
         raise Refused(f"model.safetensors lacks {', '.join(sorted(found['missing_keys'])[:5])}: it holds no whole CLIPModel")
     for name, tower in (("text", model.text_model), ("vision", model.vision_model)):
@@ -135,7 +139,7 @@ def export_encoders(model: CLIPModel, preprocessing: Preprocessing, normalise: b
     text = ClipTextEncoder(model, normalise).eval()
     generator = torch.Generator().manual_seed(contract.SEED)
     pixels = torch.randint(0, 256, (2, image.height, image.width, 3), dtype=torch.uint8, generator=generator)
-    ids = torch.randint(0, model.config.text_config.vocab_size, (3, 9), generator=generator)
+    ids = torch.randint(0, text_config(model).vocab_size, (3, 9), generator=generator)
     mask = (torch.arange(9) < torch.tensor([9, 3, 6])[:, None]).to(torch.int64)
     with tqdm(total=2, desc="graphs") as progress:
         export_graph(vision, (pixels,), ["pixels"], ["image_embedding"], target / contract.IMAGE_ENCODER)
@@ -167,7 +171,9 @@ def import_clip(chosen: argparse.Namespace) -> None:
     config = read_json(source, "config.json")
     check_config(config)
     model = read_model(source)
-    preprocessing = read_preprocessing(read_json(source, "preprocessor_config.json"), model.config.vision_config.image_size)
+    preprocessing = read_preprocessing(
+        read_json(source, "preprocessor_config.json"), cast(CLIPVisionConfig, model.config.vision_config).image_size
+    )
     read_tokenizer(source, config).save(str(target / contract.TOKENIZER), pretty=False)
     worst = export_encoders(model, preprocessing, not chosen.unnormalised, target)
     encoders = Encoders(
@@ -176,7 +182,7 @@ def import_clip(chosen: argparse.Namespace) -> None:
         license=chosen.license,
         precision="fp32",
         image=preprocessing.image,
-        max_tokens=model.config.text_config.max_position_embeddings,
+        max_tokens=text_config(model).max_position_embeddings,
         fields=FIELDS_OFFERED,
     )
     settings = {"source": source, "unnormalised": chosen.unnormalised, "seed": contract.SEED}
