@@ -10,8 +10,8 @@ Later layers scale and centre the parts as they do the sum (their LayerNorm, wit
 last hyper-representation is the image's part, the prompt's, the text's, and a constant (the initial H, biases); the weight is a part's
 Frobenius norm over the sum of the three.
 
-A field that is absent is replaced by zeros before anything reads it. An absent prompt adds nothing; an absent text asks nothing: all
-tokens are read alike. Either's part is then zero to the last bit. The text's own last layer, the published fusion's target, cannot
+An absent prompt adds nothing; an absent text asks nothing: all tokens are read alike. Either's part is then zero to the last bit, and
+whatever stands in its row of the embeddings is chosen nowhere. The text's own last layer, the published fusion's target, cannot
 reach the CLS row and is not computed: `target` is that row, a constant.
 """
 
@@ -34,7 +34,6 @@ class MetRelevance(nn.Module):
         self.met = met
 
     def forward(self, image: Tensor, fields: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        fields = torch.where(present.unsqueeze(-1), fields, torch.zeros_like(fields))
         image_tokens, prompt_tokens, texts = self.met.tokens(image, fields[:, PROMPT], fields[:, CAPTION])
         hyper = self.met.h_hyper.expand(image.shape[0], -1, -1)
         parts = torch.zeros_like(hyper).unsqueeze(1).expand(-1, 3, -1, -1)

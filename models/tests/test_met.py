@@ -13,11 +13,12 @@ import pytest
 import torch
 from conftest import MODELS, Clip
 from published_met import published
+from torch import Tensor
 from torch.nn import functional
 
 from sentistream_models import contract
 from sentistream_models.import_sentiformer import LABELS, export_met, import_sentiformer, read_met
-from sentistream_models.met import Met
+from sentistream_models.met import HyperLayer, Met
 from sentistream_models.refused import Refused
 from sentistream_models.runtime import Session, open_session, run_relevance
 
@@ -100,25 +101,38 @@ def test_rows_do_not_see_their_neighbours(met: tuple[Met, Session, Session]) -> 
             assert numpy.abs(left[0] - right[row]).max() < 1e-5
 
 
-def test_the_weight_is_the_share_that_the_documentation_defines(tmp_path: Path) -> None:
-    """With one ARL layer each part can be written down: no LayerNorm comes after it."""
-    network = read_met(saved(tmp_path, random_state(1, 1)))
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_the_weight_is_the_share_that_the_documentation_defines(tmp_path: Path, depth: int) -> None:
+    """Written down anew; and the parts and what belongs to none add up to the hyper-representation."""
+    network = read_met(saved(tmp_path, random_state(depth, 1)))
     export_met(network, tmp_path)
     image, fields, present = inputs(4)
-    found = run_relevance(open_session(tmp_path / contract.RELEVANCE), image, fields, present)[2]
-    layer = network.h_hyper_layer.layers[0][0]
-    read, put_together = layer.fn, layer.fn.to_out[0]
+    hyper, _, found = run_relevance(open_session(tmp_path / contract.RELEVANCE), image, fields, present)
     with torch.no_grad():
-        tokens = network.tokens(*map(torch.from_numpy, (image, fields[:, 1], fields[:, 0])))
-        image_tokens, prompt_tokens, question = layer.norm3(tokens[0]), layer.norm2(tokens[1]), layer.norm1(tokens[2][0])
-        alike, asked = [], []
-        for source, key, value in ((image_tokens, read.to_k_tv, read.to_v_tv), (prompt_tokens, read.to_k_ta, read.to_v_ta)):
-            heads = [part.unflatten(-1, (8, 16)).transpose(1, 2) for part in (read.to_q(question), key(source), value(source))]
-            answer = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-            alike.append(put_together(value(source).mean(1, keepdim=True).expand(-1, 8, -1)) - put_together.bias)
-            asked.append(put_together(answer) - put_together.bias - alike[-1])
-        sizes = torch.stack([part.flatten(1).norm(dim=1) for part in (alike[0], asked[0] + asked[1], alike[1])], dim=1)
+        image_tokens, prompt_tokens, texts = network.tokens(*map(torch.from_numpy, (image, fields[:, 1], fields[:, 0])))
+        parts = [torch.zeros(4, 8, 128) for _ in range(3)]
+        rest = network.h_hyper.expand(4, -1, -1)
+        for (layer,), text in zip(network.h_hyper_layer.layers, texts, strict=True):
+            whole = rest + sum(parts)
+            scale = layer.norm4.weight / (whole.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+            rest = (rest - rest.mean(-1, keepdim=True)) * scale + layer.norm4.bias + layer.fn.to_out[0].bias
+            added = parts_added(layer, text, image_tokens, prompt_tokens)
+            parts = [(part - part.mean(-1, keepdim=True)) * scale + more for part, more in zip(parts, added, strict=True)]
+        sizes = torch.stack([part.flatten(1).norm(dim=1) for part in parts], dim=1)
     assert numpy.abs(found - (sizes / sizes.sum(1, keepdim=True)).numpy()).max() < TOLERANCE
+    assert numpy.abs(hyper - (rest + sum(parts)).numpy()).max() < TOLERANCE
+
+
+def parts_added(layer: HyperLayer, text: Tensor, image: Tensor, prompt: Tensor) -> list[Tensor]:
+    """What the image, the text and the prompt add in one layer."""
+    read, put_together = layer.fn, layer.fn.to_out[0].weight
+    question, alike, asked = layer.norm1(text), [], []
+    for source, key, value in ((layer.norm3(image), read.to_k_tv, read.to_v_tv), (layer.norm2(prompt), read.to_k_ta, read.to_v_ta)):
+        heads = [part.unflatten(-1, (8, 16)).transpose(1, 2) for part in (read.to_q(question), key(source), value(source))]
+        answer = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2) @ put_together.t()
+        alike.append((value(source).mean(1, keepdim=True) @ put_together.t()).expand(-1, 8, -1))
+        asked.append(answer - alike[-1])
+    return [alike[0], asked[0] + asked[1], alike[1]]
 
 
 def test_what_parallel_training_and_unused_parts_leave_in_a_checkpoint_does_not_matter(tmp_path: Path) -> None:
