@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof memory build check fuzz hostile models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof memory build check fuzz hostile models models-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -48,11 +48,16 @@ fuzz: system-build ## make fuzz TARGET=envelope|image|text SECONDS=600: fuzz the
 hostile: ## remake tests/fixtures/hostile, the corpus of hostile records
 	@scripts/make-hostile
 
-models: system-models ## make models/default anew (PyTorch, gigabytes); DATA=dir holds the labelled posts
+models: models-venv ## make models/default anew (PyTorch, gigabytes); DATA=dir holds the labelled posts
 	@[[ -n "$(DATA)" ]] || { echo 'make models: say where the labelled posts are: make models DATA=dir' >&2; exit 1; }
+	PYTHONPATH=models .deps/models-venv/bin/python -m sentistream_models default --data "$(DATA)" --out models/default
+
+test-models: models-venv ## test the Python package: graphs against PyTorch, imports, precisions (PyTorch, gigabytes)
+	cd models && HF_HUB_OFFLINE=1 ../.deps/models-venv/bin/python -m pytest
+
+models-venv: system-models
 	[[ -x .deps/models-venv/bin/python ]] || python3 -m venv .deps/models-venv
 	.deps/models-venv/bin/python -m pip --disable-pip-version-check install --require-hashes -r models/requirements.txt
-	PYTHONPATH=models .deps/models-venv/bin/python -m sentistream_models default --data "$(DATA)" --out models/default
 
 onnxruntime: system-build ## fetch ONNX Runtime for the CPU into .deps/onnxruntime
 	@scripts/fetch-onnxruntime cpu

@@ -1,15 +1,21 @@
-"""Command line: `default` remakes the bundle, `evaluate` prints its cross-validated scores, `goldens` remakes the fixtures."""
+"""Command line: `default` remakes the bundle, `evaluate` prints its cross-validated scores, `goldens` remakes the fixtures;
+what else there is stands in commands.py."""
 
 import argparse
 import warnings
 from pathlib import Path
+
+from .commands import add_export, add_import_clip, add_import_sentiformer, add_train
+from .refused import Refused
 
 MODELS = Path(__file__).resolve().parent.parent
 
 
 def arguments() -> argparse.Namespace:
     """Paths default to where they lie in the repository."""
-    parser = argparse.ArgumentParser(prog="sentistream_models", description="Makes the default SentiFormer bundle.")
+    parser = argparse.ArgumentParser(
+        prog="sentistream_models", description="Makes, measures and imports SentiFormer bundles (docs/models.md)."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     default = commands.add_parser("default", help="remake the whole bundle")
     default.add_argument("--out", type=Path, default=MODELS / "default")
@@ -21,6 +27,8 @@ def arguments() -> argparse.Namespace:
     goldens = commands.add_parser("goldens", help="remake the fixtures other implementations are held against")
     goldens.add_argument("--bundle", type=Path, default=MODELS / "default")
     goldens.add_argument("--out", type=Path, default=MODELS.parent / "tests" / "fixtures" / "goldens")
+    for add in (add_train, add_export, add_import_clip, add_import_sentiformer):
+        add(commands)
     return parser.parse_args()
 
 
@@ -28,7 +36,13 @@ def main() -> None:
     """Runs one command. Imports wait until it is known: torch takes seconds."""
     chosen = arguments()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    if chosen.command == "default":
+    warnings.filterwarnings("ignore", message="Converting a tensor|torch.tensor results")  # tracing: both are meant to be constants
+    if hasattr(chosen, "run"):
+        try:
+            chosen.run(chosen)
+        except Refused as error:
+            raise SystemExit(f"{chosen.command}: {error}") from None
+    elif chosen.command == "default":
         from .default import make_default
 
         print(f"bundle digest {make_default(chosen.data, chosen.out, chosen.cache)}")

@@ -6,7 +6,7 @@ gone; duplicates of duplicates are one group.
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,13 @@ def field_texts(metadata: dict[str, Any]) -> list[str]:
 
 
 def duplicate_groups(posts: list[Post]) -> numpy.ndarray:
-    """A group number for each post (union-find over shared image bytes and shared bare text)."""
-    parent = list(range(len(posts)))
+    """A group number for each post: image bytes and bare text make duplicates."""
+    return grouped([list(duplicate_keys(post)) for post in posts])
+
+
+def grouped(keys_of_posts: Sequence[Sequence[tuple[str, str]]]) -> numpy.ndarray:
+    """A group number for each post (union-find over the keys they share)."""
+    parent = list(range(len(keys_of_posts)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -57,10 +62,10 @@ def duplicate_groups(posts: list[Post]) -> numpy.ndarray:
         return index
 
     first_with_key: dict[tuple[str, str], int] = {}
-    for index, post in enumerate(posts):
-        for key in duplicate_keys(post):
+    for index, keys in enumerate(keys_of_posts):
+        for key in keys:
             parent[root(index)] = root(first_with_key.setdefault(key, index))
-    return numpy.array([root(index) for index in range(len(posts))])
+    return numpy.array([root(index) for index in range(len(parent))])
 
 
 def duplicate_keys(post: Post) -> Iterator[tuple[str, str]]:
@@ -84,7 +89,11 @@ class Split:
 
 
 def split_posts(posts: list[Post], count: int = 5) -> Split:
+    """The labelled posts in folds."""
+    return split_by_group(numpy.array([post.label for post in posts]), duplicate_groups(posts), SEED, count)
+
+
+def split_by_group(labels: numpy.ndarray, groups: numpy.ndarray, seed: int, count: int = 5) -> Split:
     """Stratified by label; no duplicate group straddles two folds."""
-    labels, groups = numpy.array([post.label for post in posts]), duplicate_groups(posts)
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=SEED)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     return Split(list(splitter.split(labels, labels, groups)), groups)

@@ -35,8 +35,8 @@ def padded_texts(token_ids: Sequence[Sequence[int]], length: int | None = None) 
 class TextSide:
     """Tokenizer and text encoder together; every text runs alone, unpadded."""
 
-    def __init__(self, tokenizer: Path, graph: Path) -> None:
-        self.tokenizer: Tokenizer = truncating_tokenizer(tokenizer)
+    def __init__(self, tokenizer: Path, graph: Path, max_tokens: int = contract.MAX_TOKENS) -> None:
+        self.tokenizer: Tokenizer = truncating_tokenizer(tokenizer, max_tokens)
         self.session = open_session(graph)
 
     def tokens(self, text: str) -> list[int]:

@@ -93,7 +93,7 @@ def state_from_bert(bert: Mapping[str, Tensor], layer_count: int) -> dict[str, T
     return state
 
 
-def export_text_encoder(encoder: TextEncoder, path: Path) -> None:
+def export_text_encoder(encoder: nn.Module, path: Path) -> None:
     """Writes the fp32 graph, constants folded."""
     ids, mask = torch.ones(3, 7, dtype=torch.int64), torch.ones(3, 7, dtype=torch.int64)
     mask[1, 5:] = 0
@@ -119,8 +119,8 @@ def export_tokenizer(path: Path) -> None:
     tokenizer.save(str(path), pretty=False)
 
 
-def truncating_tokenizer(path: Path) -> Tokenizer:
-    """The bundle's tokenizer, cutting as the worker does: special tokens added, at most MAX_TOKENS in all."""
+def truncating_tokenizer(path: Path, max_tokens: int = MAX_TOKENS) -> Tokenizer:
+    """The bundle's tokenizer, cutting as the worker does: special tokens added, at most `max_tokens` in all."""
     tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_truncation(max_tokens)
     return tokenizer

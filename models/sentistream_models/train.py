@@ -121,7 +121,8 @@ def ranking_loss(model: SentiFormer, rows: Rows, recipe: Recipe, generator: torc
             both = rows.present[:, index] & rows.present[order, index]
             false = head.gates(image, lying, lie, rows.present)[:, 1 + index]
             losses.append(functional.softplus(false - true[:, index])[both])
-    return torch.cat(losses).mean()
+    together = torch.cat(losses)
+    return together.mean() if len(together) else together.sum()  # a batch may bring no field at all
 
 
 def class_weights(labels: Tensor, count: int, power: float) -> Tensor:
