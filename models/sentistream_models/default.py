@@ -5,16 +5,13 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy
-import onnx
 import torch
-from onnx import numpy_helper
 
 from . import contract
 from .card import card_text
 from .encoders import make_encoders
 from .evaluate import Report, precision_table, report
-from .export import export_heads
+from .export import export_heads, memory_of
 from .features import Features, all_pixels, image_features, post_features, text_features
 from .measured import Measured
 from .posts import Post, read_posts, split_posts
@@ -116,9 +113,3 @@ def evaluate_default(data: Path, bundle: Path, cache: Path) -> Report:
     posts = read_posts(data)
     features = replace(post_features(bundle, posts, cache), memory=memory_of(bundle / contract.RELEVANCE))
     return report(features, split_posts(posts), RECIPE)
-
-
-def memory_of(relevance: Path) -> numpy.ndarray:
-    """f32 [Dt, Dt]: the way back from the taught text encoder, as the bundle's gates hold it."""
-    constants = {tensor.name: tensor for tensor in onnx.load(relevance).graph.initializer}
-    return numpy_helper.to_array(constants["gate.memory"])

@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
+import numpy
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from .contract import FUSION, OPSET, RELEVANCE
 from .heads import SentiFormer
 from .quantise import fold_constants
+
+
+MEMORY = "gate.memory"
 
 
 class FusionWithSoftmax(nn.Module):
@@ -48,3 +54,9 @@ def export_graph(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str]
         dynamo=False,
     )
     fold_constants(path, path)
+
+
+def memory_of(relevance: Path) -> numpy.ndarray | None:
+    """f32 [Dt, Dt]: the way back from a taught text encoder (teach.py), as the bundle's gates hold it; None for gates without one."""
+    constants = {tensor.name: tensor for tensor in onnx.load(relevance).graph.initializer}
+    return numpy_helper.to_array(constants[MEMORY]) if MEMORY in constants else None

@@ -16,7 +16,7 @@ from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
 from . import contract
-from .export import export_heads
+from .export import export_heads, memory_of
 from .features import Features
 from .heads import IMAGE, SentiFormer, Shape
 from .labelled import ListedPost, labels_of, read_labelled
@@ -203,6 +203,8 @@ def fit(chosen: argparse.Namespace) -> None:
     posts, unlabelled = read_labelled(chosen.data)
     labels = labels_of(posts, chosen.labels)
     features, readable = features_of(extractor, posts, [label.name for label in labels])
+    if (chosen.encoders / contract.RELEVANCE).exists():
+        features = replace(features, memory=memory_of(chosen.encoders / contract.RELEVANCE))
     labels_of(readable, chosen.labels)
     check_lengths(features)
     shape = Shape(*extractor.widths, fields=len(given.fields), labels=len(labels), query=query)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from .contract import CAPTION, SEED, TAGS
+from .contract import SEED
 from .features import Features
 from .heads import HeadSizes, SentiFormer, Shape
 
@@ -35,7 +35,7 @@ class Recipe:
     drop_all_probability: float = 0.0
     swap_probability: float = 0.1
     swap_all_probability: float = 0.0
-    own_fields: tuple[int, ...] = (CAPTION, TAGS)
+    own_fields: tuple[int, ...] | None = None  # those that a post brings itself; without them all
     ranking_weight: float = 0.7
     ranking_rivals: int = 1
     label_smoothing: float = 0.05
@@ -97,7 +97,7 @@ def corrupted(rows: Rows, other: Rows, recipe: Recipe, generator: torch.Generato
     """Some fields swapped for another post's, all of some posts' own fields at once, and some dropped."""
     swap = torch.rand(rows.present.shape, generator=generator) < recipe.swap_probability
     own = torch.zeros(rows.present.shape[1], dtype=torch.bool)
-    own[list(recipe.own_fields)] = True
+    own[slice(None) if recipe.own_fields is None else list(recipe.own_fields)] = True
     swap |= own & (torch.rand(len(swap), 1, generator=generator) < recipe.swap_all_probability)
     drop = torch.rand(rows.present.shape, generator=generator) < recipe.drop_probability
     drop |= torch.rand(len(drop), 1, generator=generator) < recipe.drop_all_probability
