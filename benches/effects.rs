@@ -8,7 +8,13 @@
 //! anew, 192 posts of which no two are equal. `ROUNDS=n` (default 40) pairs. Settings come from the environment as ever, so
 //! `SENTISTREAM__MODEL__BUNDLE=dir` measures another bundle.
 
-#![expect(clippy::expect_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark: it may stop, and tells")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark: it may stop, and tells"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,7 +113,8 @@ fn made_posts(folder: &Path) -> PathBuf {
         .lines()
         .map(|line| {
             let post: Value = serde_json::from_str(line).expect("JSON");
-            let photo = image::open(samples.join(post["image"]["path"].as_str().expect("a path"))).expect("a photograph");
+            let photo =
+                image::open(samples.join(post["image"]["path"].as_str().expect("a path"))).expect("a photograph");
             (post, photo)
         })
         .collect();
@@ -145,7 +152,8 @@ async fn main() {
     let path = path.unwrap_or_else(|| made_posts(folder.path()));
     let reading = Reading { encoding: Encoding::Binary, most_bytes: settings.limits.record_bytes };
     let most = number("MOST", usize::MAX);
-    let posts = posts::open(&path, reading).expect("posts").take(most).collect::<Result<Vec<_>, _>>().expect("readable");
+    let posts =
+        posts::open(&path, reading).expect("posts").take(most).collect::<Result<Vec<_>, _>>().expect("readable");
     let (mut on, mut off) = (Stream::start(&settings, true), Stream::start(&settings, false));
     let mut pairs = Vec::new();
     for round in 0..number("ROUNDS", 40) {
@@ -164,12 +172,15 @@ async fn main() {
 fn tell(settings: &Settings, posts: &[SourcePost], pairs: &[(Cost, Cost)], [on, off]: [&Stream; 2]) {
     let (bundle, count) = (settings.model.bundle.display(), posts.len());
     println!("{bundle}: {} pairs of turns of {count} posts, effects on and off", pairs.len());
-    for (name, cost) in [("clock", (|cost: &Cost| cost.clock) as fn(&Cost) -> f64), ("processor", |cost| cost.processor)] {
+    for (name, cost) in
+        [("clock", (|cost: &Cost| cost.clock) as fn(&Cost) -> f64), ("processor", |cost| cost.processor)]
+    {
         let each = |side: fn(&(Cost, Cost)) -> &Cost| {
             let [_, median, _] = quartiles(pairs.iter().map(|pair| cost(side(pair)) * 1000.0 / count as f64).collect());
             median
         };
-        let [low, median, high] = quartiles(pairs.iter().map(|(on, off)| 100.0 * (1.0 - cost(off) / cost(on))).collect());
+        let [low, median, high] =
+            quartiles(pairs.iter().map(|(on, off)| 100.0 * (1.0 - cost(off) / cost(on))).collect());
         println!(
             "{name:>10}: {:.2} ms a post on, {:.2} off; effects take {median:.1}% of throughput (quartiles {low:.1}% to {high:.1}%)",
             each(|pair| &pair.0),

@@ -30,8 +30,8 @@ fn goldens(name: &str) -> Value {
 /// Mean difference of two pictures, in levels.
 fn apart(one: &[u8], other: &[u8]) -> f64 {
     assert_eq!(one.len(), other.len());
-    let sum: u32 = one.iter().zip(other).map(|(one, other)| u32::from(one.abs_diff(*other))).sum();
-    f64::from(sum) / one.len() as f64
+    let differences = one.iter().zip(other).map(|(one, other)| f64::from(one.abs_diff(*other)));
+    differences.sum::<f64>() / f64::from(u32::try_from(one.len()).expect("small"))
 }
 
 /// Not close: the same, for every format, colour and orientation.

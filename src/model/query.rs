@@ -24,9 +24,10 @@ impl Query {
         if empty_text.is_empty() {
             return Err(ModelError::Refused {
                 graph: "tokenizer.json",
-                problem: "the empty text has no token, and it stands in for a query that a post does not bring; add special \
+                problem:
+                    "the empty text has no token, and it stands in for a query that a post does not bring; add special \
                           tokens, or set query = \"image\" in bundle.toml"
-                    .into(),
+                        .into(),
             });
         }
         let empty = encoded(text_encoder, &[empty_text], &Metrics::new())?.row(0).to_owned();

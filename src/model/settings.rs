@@ -158,8 +158,10 @@ mod tests {
             assert_eq!(settings(&text).provider, provider);
         }
         assert!(
-            toml::from_str::<Settings>("bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 1\neffects = true\nextra = 1")
-                .is_err()
+            toml::from_str::<Settings>(
+                "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 1\neffects = true\nextra = 1"
+            )
+            .is_err()
         );
     }
 }
