@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof memory build check fuzz hostile models models-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof effects-cost memory build check fuzz hostile models models-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -21,6 +21,9 @@ test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## run al
 memory: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## show that memory does not grow with the backlog, TIMES=100 times what saturates a worker
 	cargo test --release --locked --no-run
 	SENTISTREAM_TEST_TIMES=$(or $(TIMES),100) scripts/with-kafka cargo test --release --locked --test suite -- --include-ignored --show-output memory_stays_flat
+
+effects-cost: system-build onnxruntime ## measure what telling effects costs in throughput; POSTS=path takes posts of your own, BUNDLE=dir another bundle
+	POSTS="$(POSTS)" ROUNDS="$(or $(ROUNDS),40)" $(if $(BUNDLE),SENTISTREAM__MODEL__BUNDLE="$(BUNDLE)") cargo bench --locked --bench effects
 
 chaos: kafka onnxruntime ## kill, freeze, starve and cut off workers and broker, and look for every record; FAULTS=n SEED=s
 	CHAOS_FAULTS=$(or $(FAULTS),25) CHAOS_SEED=$(SEED) cargo test --release --locked --test suite -- --include-ignored --nocapture chaos::

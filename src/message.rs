@@ -260,7 +260,7 @@ pub struct Prediction {
     pub probabilities: Vec<f32>,
     /// The image's weight, then one per field of the bundle, summing to 1; absent fields have 0.
     pub relevance: Vec<f32>,
-    /// p(label | all) - p(label | without the field), for each field present.
+    /// p(label | all) - p(label | without the field), for each field present; empty where effects are not told.
     pub effects: Vec<Option<f32>>,
     /// For each field whether the tagger stood in for it.
     pub inferred: Vec<bool>,

@@ -39,7 +39,9 @@ pub struct SentimentResult<'a> {
     scored_at: Timestamp,
     sentiment: Sentiment<'a>,
     relevance: Pairs<'a, f32>,
-    effects: Pairs<'a, f32>,
+    /// Left out where `model.effects` is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effects: Option<Pairs<'a, f32>>,
     tags: &'a [String],
     flags: Vec<String>,
     model: ModelName<'a>,
@@ -89,7 +91,6 @@ impl Labelling {
         let mut flags: Vec<_> = scored.flags.clone();
         flags.sort();
         flags.dedup();
-        let effects = self.fields.iter().zip(&prediction.effects);
         SentimentResult {
             schema: 1,
             result_id: result_id(&self.digest, origin),
@@ -99,7 +100,7 @@ impl Labelling {
             scored_at,
             sentiment: self.sentiment(&prediction.probabilities),
             relevance: Pairs(self.weighed().zip(prediction.relevance.iter().copied()).collect()),
-            effects: Pairs(effects.filter_map(|(field, effect)| Some((field.as_str(), (*effect)?))).collect()),
+            effects: self.effects(&prediction.effects),
             tags: &scored.facts.tags,
             flags: flags.iter().map(ToString::to_string).collect(),
             model: ModelName { bundle: &self.bundle, version: &self.version, digest: &self.digest },
@@ -123,6 +124,12 @@ impl Labelling {
             confidence,
             probabilities: Pairs(names.zip(probabilities.iter().copied()).collect()),
         }
+    }
+
+    /// Of each field present; `None` where effects are not told.
+    fn effects(&self, effects: &[Option<f32>]) -> Option<Pairs<'_, f32>> {
+        let told = self.fields.iter().zip(effects).filter_map(|(field, effect)| Some((field.as_str(), (*effect)?)));
+        (!effects.is_empty()).then(|| Pairs(told.collect()))
     }
 
     /// What has a weight: the image, then the fields.
@@ -201,6 +208,18 @@ mod tests {
             r#""origin":{"topic":"posts","partition":3,"offset":7}}"#
         );
         assert_eq!(json, expected.replace("RID", &result_id("d", &origin)));
+    }
+
+    #[test]
+    fn effects_that_are_not_told_are_left_out_and_those_of_no_field_are_empty() {
+        let (labelling, mut scored, origin) = (labelling(), scored(), origin(7));
+        let mut told = |effects: &[Option<f32>]| {
+            scored.prediction.effects = effects.to_vec();
+            let result = serde_json::to_value(labelling.result(&scored, &origin, Timestamp::UNIX_EPOCH)).expect("json");
+            result.get("effects").cloned()
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[None, None]), Some(serde_json::json!({})));
     }
 
     #[test]

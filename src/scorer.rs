@@ -40,7 +40,7 @@ impl Scorer {
         let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
         let decoder =
             Decoder::new(settings.decode.clone(), spec(&bundle)).context("cannot use the bundle (model.bundle)")?;
-        let mut model = Model::load(&bundle, &settings.model).context("cannot load the model")?;
+        let mut model = Model::load(&bundle, &settings.model, decoder.empty_text()).context("cannot load the model")?;
         let identity = ModelIdentity {
             provider: model.provider().to_string(),
             bundle: bundle.name.clone(),

@@ -14,9 +14,18 @@ ORIENTATION = 0x0112  # the EXIF tag
 LICENCES = """# Goldens
 
 Made by `python -m sentistream_models goldens` from the committed bundle with Pillow, tokenizers and ONNX Runtime in Python; other
-implementations are held against them. `goldens.json`: posts scored alone. `text.json`: metadata and the field texts it makes.
+implementations are held against them.
 
-The pictures are from the scikit-image package (`skimage.data`; the terms are those its documentation gives), reduced and re-encoded:
+- `goldens.json`: posts scored alone; the only one that depends on the bundle's weights.
+- `text.json`: metadata and the field texts it makes.
+- `tokens.json`: texts and the token ids that `transformers` makes of them.
+- `pixels.json`: pictures (those below, `pixels/`, and `../photos`) and the SHA-256 of what Pillow makes of each, u8 [224, 224, 3];
+  `pixels.png` has the same at 32 x 32, one below the other, to tell by how much a reader differs.
+
+`pixels/` is cut from `../photos`, whose README has authors and terms: every EXIF orientation, JPEG of each chroma, progressive, with
+restarts, grey, CMYK and YCCK, PNG and WebP with and without alpha, palettes, 1 and 16 bits.
+
+The other pictures are from the scikit-image package (`skimage.data`; the terms are those its documentation gives), reduced and re-encoded:
 
 | file | picture | terms |
 |---|---|---|

@@ -1,5 +1,8 @@
-"""Writes tests/fixtures/goldens: what this package makes of a few posts and of many texts, for other implementations to meet."""
+"""Writes tests/fixtures/goldens: what this package makes of a few posts and of many pictures and texts, for other implementations to
+meet. `goldens.json` alone depends on the bundle.
+"""
 
+import base64
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +14,9 @@ from tqdm import tqdm
 
 from . import contract
 from .golden_images import write_images
+from .golden_pixels import write_pixels
 from .golden_texts import CAPTIONS, METADATA, POSTS
+from .golden_tokens import write_tokens
 from .posts import field_texts
 from .preprocess import image_pixels, metadata_values
 from .runtime import Bundle
@@ -40,6 +45,11 @@ def rounded(values: numpy.ndarray) -> list[float]:
     return [float(f"{value:.8g}") for value in values]
 
 
+def direction(vector: numpy.ndarray) -> str:
+    """Base64 of little-endian i16, the greatest of them 32767 in size: enough for a cosine."""
+    return base64.b64encode(numpy.round(vector / numpy.abs(vector).max() * 32767).astype("<i2").tobytes()).decode()
+
+
 def golden_post(bundle: Bundle, folder: Path, name: str, image: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """One entry of `goldens.json`: the post scored alone."""
     pixels = image_pixels(Image.open(folder / image), contract.IMAGE_SIZE, contract.IMAGE_CROP)
@@ -62,6 +72,7 @@ def golden_post(bundle: Bundle, folder: Path, name: str, image: str, metadata: d
         "field_present": scored.field_present.tolist(),
         "field_inferred": scored.inferred,
         "image_embedding": rounded(scored.image_embedding[:SHOWN]),
+        "image_direction": direction(scored.image_embedding),
         "field_embedding": {field: rounded(row[:SHOWN]) for field, row in zip(FIELD_NAMES, scored.field_embedding, strict=True)},
         "best_tags": [[bundle.tag_names[tag], float(f"{scored.tag_scores[tag]:.8g}")] for tag in best],
         "relevance": rounded(scored.relevance),
@@ -74,6 +85,8 @@ def make_goldens(bundle: Path, folder: Path) -> None:
     """Everything in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_images(folder)
+    write_pixels(folder)
+    write_tokens(folder)
     runner = Bundle(bundle, threads=1)
     goldens = {
         "bundle_digest": contract.sha256(bundle / contract.MANIFEST),

@@ -12,6 +12,8 @@
 
 mod envelope;
 mod frames;
+#[cfg(test)]
+mod goldens;
 mod jpeg;
 mod json;
 mod pixels;
@@ -202,6 +204,11 @@ impl Decoder {
         let tokens = tokens::Encoder::load(&spec.tokenizer, spec.max_tokens)
             .map_err(|problem| SpecError::Tokenizer { path: spec.tokenizer.clone(), problem })?;
         Ok(Self { settings, spec, templates, tokens })
+    }
+
+    /// Token ids of the empty text, which the model may have to read where a post brings no text.
+    pub fn empty_text(&self) -> &[u32] {
+        &self.tokens.empty_text
     }
 
     /// Decodes one record, however long that takes. It never panics, and the record is in what it returns, whole.

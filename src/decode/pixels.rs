@@ -10,7 +10,9 @@ use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage};
+use image::{
+    DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage, RgbaImage,
+};
 
 use super::{Settings, Spec, frames, jpeg, resample, webp};
 use crate::error::{Reason, Refusal};
@@ -110,7 +112,23 @@ fn read_picture<D: ImageDecoder>(opened: Result<D, ImageError>, settings: &Setti
     // A broken EXIF block says nothing of the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(|error| refusal(&error))?;
+    let image = eight_bits(image).ok_or_else(|| corrupt("decoded to another size"))?;
     Ok(Picture { width, height, rgb: over_white(image), orientation })
+}
+
+/// Of 16 bits the high ones, as Pillow takes them; by itself `image` rounds.
+fn eight_bits(image: DynamicImage) -> Option<DynamicImage> {
+    let (width, height) = (image.width(), image.height());
+    let high = |levels: Vec<u16>| levels.into_iter().map(|level| level.to_be_bytes()[0]).collect::<Vec<_>>();
+    match image {
+        DynamicImage::ImageLuma16(deep) => GrayImage::from_raw(width, height, high(deep.into_raw())).map(Into::into),
+        DynamicImage::ImageLumaA16(deep) => {
+            GrayAlphaImage::from_raw(width, height, high(deep.into_raw())).map(Into::into)
+        }
+        DynamicImage::ImageRgb16(deep) => RgbImage::from_raw(width, height, high(deep.into_raw())).map(Into::into),
+        DynamicImage::ImageRgba16(deep) => RgbaImage::from_raw(width, height, high(deep.into_raw())).map(Into::into),
+        shallow => Some(shallow),
+    }
 }
 
 fn refusal(error: &ImageError) -> Refusal {

@@ -299,30 +299,3 @@ proptest! {
         prop_assert_ne!(end(with_header(record(image), "content-type", "image/png")), "codec_panicked");
     }
 }
-
-/// What the Python package that trains the bundles makes of the same metadata: training and serving must agree.
-#[test]
-fn texts_are_made_as_the_python_package_makes_them() {
-    let goldens: serde_json::Value =
-        serde_json::from_str(include_str!("../../tests/fixtures/goldens/text.json")).expect("JSON");
-    let parts = [
-        ("caption", vec!["{caption}"]),
-        ("tags", vec!["{hashtags}"]),
-        (
-            "context",
-            vec!["the scene or background of image is {scene}", "the image contains the following objects: {objects}"],
-        ),
-    ];
-    let settings = Settings { text_chars: 100_000, tags: 1_000, ..settings() };
-    for case in goldens["cases"].as_array().expect("cases") {
-        let json = format!(r#"{{"id": "p", "image": {{"data": "AAAA"}}, "metadata": {}}}"#, case["metadata"]);
-        let value = Bytes::from(json);
-        let post = envelope::read(&record(value.clone()), &value, &settings).expect("a post");
-        let values = text::Values::new(&post.metadata);
-        for (field, parts) in &parts {
-            let templates: Vec<_> = parts.iter().map(|part| text::Template::parse(part).expect("a template")).collect();
-            let expected = case["field_texts"][field].as_str();
-            assert_eq!(values.field(&templates).as_deref(), expected, "{field} of {}", case["metadata"]);
-        }
-    }
-}

@@ -15,7 +15,11 @@ pub(super) struct Tokens {
 
 /// A loaded tokenizer.
 #[derive(Debug)]
-pub(super) struct Encoder(Tokenizer);
+pub(super) struct Encoder {
+    tokenizer: Tokenizer,
+    /// Token ids of the empty text: the special tokens.
+    pub(super) empty_text: Vec<u32>,
+}
 
 impl Encoder {
     /// Loads `tokenizer.json`; what it says of padding and truncation is replaced by the bundle's `max_tokens`.
@@ -26,7 +30,8 @@ impl Encoder {
         let mut tokenizer = Tokenizer::from_file(path).map_err(|error| error.to_string())?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
-        let special = tokenizer.encode_fast("", true).map_err(|error| error.to_string())?.len();
+        let empty_text = tokenizer.encode_fast("", true).map_err(|error| error.to_string())?.get_ids().to_vec();
+        let special = empty_text.len();
         if max_tokens <= special {
             return Err(format!(
                 "max_tokens is {max_tokens}, but its special tokens alone are {special}: nothing of the text would be left"
@@ -34,13 +39,13 @@ impl Encoder {
         }
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| error.to_string())?;
-        Ok(Self(tokenizer))
+        Ok(Self { tokenizer, empty_text })
     }
 
     /// # Errors
     /// With the tokenizer's own words, where it cannot encode a text.
     pub(super) fn encode(&self, text: &str) -> Result<Tokens, String> {
-        let encoding = self.0.encode_fast(text, true).map_err(|error| error.to_string())?;
+        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| error.to_string())?;
         Ok(Tokens { ids: encoding.get_ids().to_vec(), truncated: !encoding.get_overflowing().is_empty() })
     }
 }
@@ -79,6 +84,7 @@ pub(super) mod tests {
     #[test]
     fn special_tokens_are_added_and_nothing_is_padded() {
         assert_eq!(tokens("The DOG", 64), Tokens { ids: vec![2, 4, 6, 3], truncated: false });
+        assert_eq!(Encoder::load(words().path(), 64).expect("loads").empty_text, tokens("", 64).ids);
     }
 
     #[test]

@@ -14,6 +14,8 @@ const TOKENIZER: &str = "tokenizer.json";
 /// Every bundle has these, and `tagger.onnx` where it has a `[tagger]`.
 const REQUIRED: [&str; 5] = ["image_encoder.onnx", "text_encoder.onnx", "relevance.onnx", "fusion.onnx", TOKENIZER];
 pub(super) const TAGGER: &str = "tagger.onnx";
+/// What results and `query` call the image itself.
+const IMAGE: &str = "image";
 const MOST_FIELDS: usize = 16;
 /// A picture of this side has 50 million bytes; a larger one is a typing error.
 const LONGEST_SIDE: usize = 4096;
@@ -146,6 +148,8 @@ pub struct Bundle {
     pub labels: Vec<Label>,
     /// In the order of `field_embedding`.
     pub fields: Vec<Field>,
+    /// The place among the fields of the one that is the query; `None` where the image is.
+    pub query: Option<usize>,
     /// Preprocessing of pictures.
     pub image: Image,
     /// Longer texts are cut.
@@ -165,12 +169,18 @@ struct Manifest {
     version: String,
     license: String,
     precision: Precision,
+    #[serde(default = "image")]
+    query: String,
     labels: Vec<Label>,
     image: Image,
     text: TextSection,
     fields: Vec<Field>,
     tagger: Option<TaggerSection>,
     files: BTreeMap<String, String>,
+}
+
+fn image() -> String {
+    IMAGE.into()
 }
 
 #[derive(Deserialize)]
@@ -210,6 +220,7 @@ impl Bundle {
             precision: manifest.precision,
             digest: hex::encode(Sha256::digest(text.as_bytes())),
             labels: manifest.labels,
+            query: manifest.fields.iter().position(|field| field.name == manifest.query),
             fields: manifest.fields,
             image: manifest.image,
             max_tokens: manifest.text.max_tokens,
@@ -267,11 +278,15 @@ impl Manifest {
         require((1..=MOST_FIELDS).contains(&count), "fields", || format!("{count} fields, not 1 to {MOST_FIELDS}"))?;
         require_unique("fields", self.fields.iter().map(|field| field.name.as_str()))?;
         for Field { name, parts, .. } in &self.fields {
-            require(name != "image", "fields.name", || "\"image\" is what results call the image itself".into())?;
+            require(name != IMAGE, "fields.name", || "\"image\" is what results call the image itself".into())?;
             let empty = parts.is_empty() || parts.iter().any(|part| part.trim().is_empty());
             require(!empty, "fields.parts", || format!("field {name:?} has none, or an empty one"))?;
         }
-        Ok(())
+        let is_known = self.query == IMAGE || self.fields.iter().any(|field| field.name == self.query);
+        require(is_known, "query", || {
+            let names: Vec<_> = self.fields.iter().map(|field| format!("{:?}", field.name)).collect();
+            format!("{:?} is no field; set it to {IMAGE:?} or one of {}", self.query, names.join(", "))
+        })
     }
 
     fn check_tagger(&self) -> Result<(), BundleError> {

@@ -13,6 +13,7 @@ fn a_whole_bundle_opens() {
     assert_eq!(bundle.tagger.as_ref().map(|tagger| tagger.tags.len()), Some(5));
     assert_eq!((bundle.image.width, bundle.image.height, bundle.max_tokens), (16, 16, 16));
     assert!(bundle.tokenizer.is_file());
+    assert_eq!((bundle.query, Bundle::open(&folder("wide")).expect("whole").query), (None, Some(0)));
 }
 
 #[test]
@@ -48,6 +49,11 @@ fn a_broken_promise_is_refused_by_its_key() {
         ("name = \"tags\"", "name = \"caption\"", "bundle.toml: fields: \"caption\" is there twice"),
         ("name = \"tags\"", "name = \"image\"", "bundle.toml: fields.name: \"image\" is what results call"),
         ("parts = [\"{caption}\"]", "parts = []", "bundle.toml: fields.parts: field \"caption\" has none"),
+        (
+            "precision = \"fp32\"",
+            "precision = \"fp32\"\nquery = \"text\"",
+            "bundle.toml: query: \"text\" is no field; set it to \"image\" or one of \"caption\", \"tags\", \"context\"",
+        ),
         ("threshold = 0.1", "threshold = 0.0", "bundle.toml: tagger.threshold: 0"),
         ("max_tags = 2", "max_tags = 0", "bundle.toml: tagger.max_tags: 0"),
         (

@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 
 /// Bounds a text run's memory: texts x tokens.
 const TEXTS_AREA: usize = 8192;
+
 /// What the posts of a batch bring besides pictures.
 #[derive(Debug, Clone)]
 pub(super) struct Fields {
@@ -30,10 +31,15 @@ impl Fields {
         self.embedding.slice_mut(s![post, field, ..]).assign(embedding);
         self.present.slice_mut(s![post, field]).fill(true);
     }
+
+    /// Masks a field of a post.
+    pub fn clear(&mut self, post: usize, field: usize) {
+        self.embedding.slice_mut(s![post, field, ..]).fill(0.0);
+        self.present.slice_mut(s![post, field]).fill(false);
+    }
 }
 
-/// The pictures to f32 [B, Dv].
-/// `per_run` at a time, which bounds the memory of a run.
+/// The pictures to f32 [B, Dv], `per_run` at a time, which bounds the memory of a run.
 pub(super) fn images(
     graph: &mut Graph,
     inputs: &[&ModelInput],
@@ -63,7 +69,7 @@ fn run_images(graph: &mut Graph, pictures: &[Picture<'_>], metrics: &Metrics) ->
 pub(super) fn texts(graph: &mut Graph, inputs: &[&ModelInput], metrics: &Metrics) -> Result<Fields, ModelError> {
     let all = inputs.iter().flat_map(|input| &input.fields);
     let (unique, places) = distinct(all.filter_map(Option::as_deref));
-    let embeddings = unique_texts(graph, &unique, metrics)?;
+    let embeddings = encoded(graph, &unique, metrics)?;
     let posts = (inputs.len(), graph.size("K"));
     let mut fields = Fields {
         embedding: Array3::zeros((posts.0, posts.1, graph.size("Dt"))),
@@ -80,7 +86,7 @@ pub(super) fn texts(graph: &mut Graph, inputs: &[&ModelInput], metrics: &Metrics
 }
 
 /// Distinct texts to f32 [T, Dt], in their order.
-fn unique_texts(graph: &mut Graph, texts: &[&[u32]], metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
+pub(super) fn encoded(graph: &mut Graph, texts: &[&[u32]], metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
     let mut embeddings = Array2::zeros((texts.len(), graph.size("Dt")));
     let mut numbered: Vec<(usize, &[u32])> = texts.iter().copied().enumerate().collect();
     numbered.sort_by_key(|(_, text)| text.len());

@@ -1,28 +1,44 @@
-//! For tests: the bundle `tests/fixtures/bundles/tiny` (see `make.py` beside it), posts for it, and altered copies of it.
+//! For tests: the bundles of `tests/fixtures/bundles` (see `make.py` there), posts for `tiny`, and altered copies of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ndarray::Array2;
 use tempfile::TempDir;
 
-use super::{Bundle, Model, Provider, Settings};
+use super::{Bundle, Model, ModelError, Provider, Settings, encode};
 use crate::message::ModelInput;
+use crate::metrics::Metrics;
 use sha2::{Digest, Sha256};
 
 const SIDE: usize = 16;
+/// Token ids of the empty text in `tiny`.
+pub(crate) const EMPTY: &[u32] = &[2, 3];
 
 pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bundles").join(name)
 }
 
 pub(crate) fn settings(bundle: &Path, provider: Provider) -> Settings {
-    Settings { bundle: bundle.to_path_buf(), provider, device_id: 0, threads: 1, onnxruntime: None }
+    Settings { bundle: bundle.to_path_buf(), provider, device_id: 0, threads: 1, effects: true, onnxruntime: None }
+}
+
+/// The model of an untampered bundle, or why its graphs are refused.
+pub(crate) fn load(bundle: &Path, settings: &Settings) -> Result<Model, ModelError> {
+    Model::load(&Bundle::open(bundle).expect("untampered"), settings, EMPTY)
 }
 
 pub(crate) fn model() -> Model {
     let tiny = folder("tiny");
-    let bundle = Bundle::open(&tiny).expect("a whole bundle");
-    Model::load(&bundle, &settings(&tiny, Provider::Cpu)).expect("a sound bundle")
+    load(&tiny, &settings(&tiny, Provider::Cpu)).expect("a sound bundle")
+}
+
+/// What a bundle's image encoder makes of these pixels.
+pub(crate) fn image_embeddings(bundle: &Path, pixels: Vec<Vec<u8>>) -> Array2<f32> {
+    let mut model = load(bundle, &settings(bundle, Provider::Cpu)).expect("a sound bundle");
+    let inputs: Vec<ModelInput> = pixels.into_iter().map(|pixels| ModelInput { pixels, fields: vec![] }).collect();
+    let inputs: Vec<&ModelInput> = inputs.iter().collect();
+    encode::images(&mut model.image_encoder, &inputs, inputs.len(), &Metrics::new()).expect("embedded")
 }
 
 /// An even picture of this brightness, and the token ids of its fields.
@@ -35,6 +51,10 @@ pub(crate) fn post(brightness: u8, fields: [Option<&[u32]>; 3]) -> ModelInput {
 pub(crate) fn with_corner(mut post: ModelInput, colour: [u8; 3]) -> ModelInput {
     post.pixels[..3].copy_from_slice(&colour);
     post
+}
+
+pub(crate) fn close(one: &[f32], other: &[f32]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| (one - other).abs() < 2e-6)
 }
 
 /// A copy of the tiny bundle whose manifest is `alter`ed.

@@ -3,11 +3,12 @@
 //! The heads are small beside the encoders, so they run once more for every field present with that field masked. All these
 //! rows are independent of each other; they run together, a bounded number at a time.
 
-use ndarray::{Array2, Axis, s};
+use ndarray::{Array2, Axis};
 
 use super::encode::Fields;
 use super::error::ModelError;
 use super::graph::{Graph, lend, ranked};
+use super::query::Query;
 use super::relevance::{Relevance, Weighed};
 use super::simplex;
 use crate::metrics::Metrics;
@@ -20,6 +21,10 @@ const ROWS_PER_RUN: usize = 64;
 pub(super) struct Heads {
     pub relevance: Relevance,
     pub fusion: Graph,
+    /// Where it is a field.
+    pub query: Option<Query>,
+    /// Whether effects are told.
+    pub effects: bool,
 }
 
 /// What the heads say of one post.
@@ -27,7 +32,7 @@ pub(super) struct Heads {
 pub(super) struct Answer {
     pub probabilities: Vec<f32>,
     pub relevance: Vec<f32>,
-    /// p(label | all) - p(label | without the field), for each field present.
+    /// p(label | all) - p(label | without the field), for each field present; empty where effects are not told.
     pub effects: Vec<Option<f32>>,
 }
 
@@ -43,12 +48,17 @@ impl Heads {
     pub fn answer(
         &mut self,
         images: &Array2<f32>,
-        fields: &Fields,
+        mut fields: Fields,
         metrics: &Metrics,
     ) -> Result<Vec<Answer>, ModelError> {
         let mut answers: Vec<Answer> = Vec::with_capacity(images.nrows());
-        for run in rows(&fields.present).chunks(ROWS_PER_RUN) {
-            let (images, fields) = gather(run, images, fields);
+        let rows = rows(&fields.present, self.effects);
+        let told = if self.effects { fields.present.ncols() } else { 0 };
+        if let Some(query) = &self.query {
+            query.fill(&mut fields);
+        }
+        for run in rows.chunks(ROWS_PER_RUN) {
+            let (images, fields) = gather(run, images, &fields, self.query.as_ref());
             let weighed = self.relevance.weigh(&images, &fields, metrics)?;
             let probabilities = self.fuse(&weighed, run.len(), metrics)?;
             for (place, row) in run.iter().enumerate() {
@@ -58,7 +68,7 @@ impl Heads {
                     _ => answers.push(Answer {
                         probabilities,
                         relevance: weighed.relevance.row(place).to_vec(),
-                        effects: vec![None; fields.present.ncols()],
+                        effects: vec![None; told],
                     }),
                 }
             }
@@ -87,26 +97,28 @@ impl Answer {
     }
 }
 
-/// Each post whole, directly followed by itself without each of its fields.
-fn rows(present: &Array2<bool>) -> Vec<Row> {
+/// Each post whole, directly followed by itself without each of its fields where `effects` are told.
+fn rows(present: &Array2<bool>, effects: bool) -> Vec<Row> {
     let posts = present.axis_iter(Axis(0)).enumerate();
     posts
         .flat_map(|(post, present)| {
-            let fields = present.into_iter().enumerate().filter(|(_, present)| **present);
+            let fields = present.into_iter().enumerate().filter(|(_, present)| effects && **present);
             let masked = fields.map(|(field, _)| Some(field)).collect::<Vec<_>>();
             std::iter::once(None).chain(masked).map(move |without| Row { post, without })
         })
         .collect()
 }
 
-/// The heads' inputs for some rows.
-fn gather(rows: &[Row], images: &Array2<f32>, fields: &Fields) -> (Array2<f32>, Fields) {
+/// The heads' inputs for some rows. A query is not masked: without it a post has the empty text.
+fn gather(rows: &[Row], images: &Array2<f32>, fields: &Fields, query: Option<&Query>) -> (Array2<f32>, Fields) {
     let posts: Vec<usize> = rows.iter().map(|row| row.post).collect();
     let mut gathered =
         Fields { embedding: fields.embedding.select(Axis(0), &posts), present: fields.present.select(Axis(0), &posts) };
     for (place, field) in rows.iter().enumerate().filter_map(|(place, row)| Some((place, row.without?))) {
-        gathered.embedding.slice_mut(s![place, field, ..]).fill(0.0);
-        gathered.present.slice_mut(s![place, field]).fill(false);
+        match query.filter(|query| query.field == field) {
+            Some(query) => gathered.set(place, field, &query.empty.view()),
+            None => gathered.clear(place, field),
+        }
     }
     (images.select(Axis(0), &posts), gathered)
 }
@@ -121,17 +133,30 @@ mod tests {
     fn each_field_present_is_masked_once() {
         let present = array![[true, false, true], [false, false, false]];
         let row = |post, without| Row { post, without };
-        assert_eq!(rows(&present), [row(0, None), row(0, Some(0)), row(0, Some(2)), row(1, None)]);
+        assert_eq!(rows(&present, true), [row(0, None), row(0, Some(0)), row(0, Some(2)), row(1, None)]);
+        assert_eq!(rows(&present, false), [row(0, None), row(1, None)]);
     }
 
     #[test]
     fn a_masked_row_is_the_post_without_that_field() {
         let fields = Fields { embedding: Array3::ones((1, 2, 2)), present: array![[true, true]] };
         let row = Row { post: 0, without: Some(1) };
-        let (images, gathered) = gather(&[row], &array![[5.0]], &fields);
+        let (images, gathered) = gather(&[row], &array![[5.0]], &fields, None);
         assert_eq!(images, array![[5.0]]);
         assert_eq!(gathered.present, array![[true, false]]);
         assert_eq!(gathered.embedding, array![[[1.0, 1.0], [0.0, 0.0]]]);
+    }
+
+    #[test]
+    fn a_row_without_its_query_has_the_empty_text() {
+        let fields = Fields { embedding: Array3::ones((1, 2, 2)), present: array![[true, true]] };
+        let query = Query { field: 1, empty: array![2.0, 3.0] };
+        let without = |field| [Row { post: 0, without: Some(field) }];
+        let (_, gathered) = gather(&without(1), &array![[5.0]], &fields, Some(&query));
+        assert_eq!(gathered.present, array![[true, true]]);
+        assert_eq!(gathered.embedding, array![[[1.0, 1.0], [2.0, 3.0]]]);
+        let (_, gathered) = gather(&without(0), &array![[5.0]], &fields, Some(&query));
+        assert_eq!(gathered.present, array![[false, true]]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod error;
 mod fuse;
 mod graph;
 mod onnx;
+mod query;
 mod relevance;
 mod runtime;
 mod settings;
@@ -28,6 +29,7 @@ pub use self::worker::score;
 use self::contract::Sizes;
 use self::fuse::{Answer, Heads};
 use self::graph::Graph;
+use self::query::Query;
 use self::relevance::Relevance;
 use self::tag::TagReader;
 use crate::message::{ModelInput, Prediction};
@@ -49,11 +51,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens every graph of a bundle and compares it with `docs/bundle.md`.
+    /// Opens every graph of a bundle and compares it with `docs/bundle.md`. `empty_text` are the token ids of the empty text,
+    /// which stands in for a query that a post does not bring.
     ///
     /// # Errors
     /// Where a setting makes no sense, ONNX Runtime or the provider is not there, or a graph breaks the contract.
-    pub fn load(bundle: &Bundle, settings: &Settings) -> Result<Self, ModelError> {
+    pub fn load(bundle: &Bundle, settings: &Settings, empty_text: &[u32]) -> Result<Self, ModelError> {
         settings.validate()?;
         let environment = runtime::environment(settings)?;
         let mut sizes = Sizes::given(&[
@@ -66,7 +69,7 @@ impl Model {
         ]);
         let mut open = |contract| Graph::open(contract, bundle, settings, &environment, &mut sizes);
         let image_encoder = open(&contract::IMAGE_ENCODER)?;
-        let text_encoder = open(&contract::TEXT_ENCODER)?;
+        let mut text_encoder = open(&contract::TEXT_ENCODER)?;
         let relevance = Relevance { graph: open(&contract::RELEVANCE)? };
         let fusion = open(&contract::FUSION)?;
         let tagger = match (&bundle.tagger, bundle.inferred_field()) {
@@ -75,6 +78,7 @@ impl Model {
             }
             _ => None,
         };
+        let query = Query::of(bundle, &mut text_encoder, empty_text)?;
         tracing::info!(
             bundle = bundle.name, version = bundle.version, digest = bundle.digest, license = bundle.license,
             provider = %settings.provider, threads = settings.threads(), "opened the model"
@@ -83,7 +87,7 @@ impl Model {
             image_encoder,
             text_encoder,
             tagger,
-            heads: Heads { relevance, fusion },
+            heads: Heads { relevance, fusion, query, effects: settings.effects },
             fields: bundle.fields.iter().map(|field| field.name.as_str().into()).collect(),
             max_tokens: bundle.max_tokens,
             provider: settings.provider,
@@ -122,7 +126,7 @@ impl Model {
             Some(tagger) => tagger.fill(&images, &mut fields, metrics)?,
             None => vec![Vec::new(); inputs.len()],
         };
-        let answers = self.heads.answer(&images, &fields, metrics)?;
+        let answers = self.heads.answer(&images, fields, metrics)?;
         let inferred = self.tagger.as_ref().map(|tagger| tagger.field);
         Ok(answers
             .into_iter()

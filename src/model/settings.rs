@@ -80,6 +80,8 @@ pub struct Settings {
     pub device_id: i32,
     /// Threads that one run may use; 0 is as many as there are cores.
     pub threads: usize,
+    /// Whether each field's effect is told: the heads run once more for every field present.
+    pub effects: bool,
     /// ONNX Runtime's library; found by itself where not given.
     pub onnxruntime: Option<PathBuf>,
 }
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused_by_key() {
-        let base = "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 0\n";
+        let base = "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 0\neffects = true\n";
         assert!(settings(base).validate().is_ok());
         for (from, to, key) in [
             ("'b'", "''", "model.bundle"),
@@ -152,12 +154,14 @@ mod tests {
     #[test]
     fn providers_are_read_as_they_are_told() {
         for provider in [Provider::Cpu, Provider::Cuda, Provider::TensorRt] {
-            let text = format!("bundle = 'b'\nprovider = '{provider}'\ndevice_id = 0\nthreads = 1\n");
+            let text = format!("bundle = 'b'\nprovider = '{provider}'\ndevice_id = 0\nthreads = 1\neffects = true\n");
             assert_eq!(settings(&text).provider, provider);
         }
         assert!(
-            toml::from_str::<Settings>("bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 1\nextra = 1")
-                .is_err()
+            toml::from_str::<Settings>(
+                "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 1\neffects = true\nextra = 1"
+            )
+            .is_err()
         );
     }
 }

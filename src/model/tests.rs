@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::fixture::{folder, model, post, replaced, settings, with_corner};
+use super::fixture::{altered, close, folder, load, model, post, replaced, settings, with_corner};
 use super::*;
 
 /// Ids of the tiny bundle's vocabulary.
@@ -11,10 +11,6 @@ const BAD: &[u32] = &[2, 9, 3];
 
 fn predict(model: &mut Model, posts: &[ModelInput]) -> Vec<Prediction> {
     model.predict(&posts.iter().collect::<Vec<_>>(), &Metrics::new()).expect("scored")
-}
-
-fn close(one: &[f32], other: &[f32]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-6)
 }
 
 #[test]
@@ -63,6 +59,18 @@ fn an_effect_is_the_difference_to_the_post_without_the_field() {
         (0..3).max_by(|one, other| told[0].probabilities[*one].total_cmp(&told[0].probabilities[*other])).expect("3");
     let expected = told[0].probabilities[label] - told[1].probabilities[label];
     assert!((told[0].effects[1].expect("present") - expected).abs() < 1e-6);
+}
+
+#[test]
+fn effects_that_are_off_change_nothing_else() {
+    let tiny = folder("tiny");
+    let off = Settings { effects: false, ..settings(&tiny, Provider::Cpu) };
+    let posts = [post(20, [Some(GOOD), None, None]), post(128, [None, None, None])];
+    let (told, untold) = (predict(&mut model(), &posts), predict(&mut load(&tiny, &off).expect("sound"), &posts));
+    for (told, untold) in told.into_iter().zip(untold) {
+        assert_eq!(told.effects.len(), 3);
+        assert_eq!(untold, Prediction { effects: vec![], ..told });
+    }
 }
 
 #[test]
@@ -130,8 +138,7 @@ fn an_empty_batch_has_no_predictions() {
 /// Why the tiny bundle is refused with another graph in the place of `file`.
 fn refusal(file: &str, bytes: &[u8]) -> String {
     let copy = replaced(file, bytes);
-    let bundle = Bundle::open(copy.path()).expect("untampered");
-    Model::load(&bundle, &settings(copy.path(), Provider::Cpu)).expect_err(file).to_string()
+    load(copy.path(), &settings(copy.path(), Provider::Cpu)).expect_err(file).to_string()
 }
 
 fn read(file: &str) -> Vec<u8> {
@@ -153,9 +160,7 @@ fn weights_outside_the_digest_are_refused() {
 #[test]
 fn a_graph_that_mixes_the_rows_of_a_batch_fails_the_warm_up() {
     let copy = replaced("image_encoder.onnx", &read("broken/neighbours.onnx"));
-    let bundle = Bundle::open(copy.path()).expect("untampered");
-    let mut model =
-        Model::load(&bundle, &settings(copy.path(), Provider::Cpu)).expect("nothing to be seen from outside");
+    let mut model = load(copy.path(), &settings(copy.path(), Provider::Cpu)).expect("nothing to be seen from outside");
     let found = model.warm_up(4).expect_err("mixes").to_string();
     assert!(found.contains("depend on a post's neighbours: alone and in a batch of 4"), "{found}");
 }
@@ -174,9 +179,8 @@ fn a_graph_that_breaks_the_contract_is_refused_by_tensor() {
 
 #[test]
 fn a_size_that_disagrees_with_the_manifest_is_refused() {
-    let copy = fixture::altered(|manifest| manifest.replace("height = 16", "height = 17"));
-    let bundle = Bundle::open(copy.path()).expect("whole");
-    let found = Model::load(&bundle, &settings(copy.path(), Provider::Cpu)).expect_err("16 is not 17").to_string();
+    let copy = altered(|manifest| manifest.replace("height = 16", "height = 17"));
+    let found = load(copy.path(), &settings(copy.path(), Provider::Cpu)).expect_err("16 is not 17").to_string();
     let expected =
         "image_encoder.onnx: pixels: expected axis 1 (H) to be 17 as in bundle.toml, found Tensor<u8>(B, 16, 16, 3)";
     assert_eq!(found, expected);
@@ -185,9 +189,8 @@ fn a_size_that_disagrees_with_the_manifest_is_refused() {
 #[test]
 fn a_provider_that_is_not_there_is_an_error_with_the_fix() {
     let tiny = folder("tiny");
-    let bundle = Bundle::open(&tiny).expect("whole");
     for provider in [Provider::Cuda, Provider::TensorRt] {
-        let found = Model::load(&bundle, &settings(&tiny, provider)).expect_err("no card").to_string();
+        let found = load(&tiny, &settings(&tiny, provider)).expect_err("no card").to_string();
         assert!(
             found.starts_with(&format!("model.provider is {provider}, which ONNX Runtime cannot use here")),
             "{found}"

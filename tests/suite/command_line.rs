@@ -133,6 +133,27 @@ fn with_nothing_known_and_nothing_seen_the_image_has_all_the_weight() {
     assert_eq!((&result["relevance"], &result["effects"]), (&expected, &serde_json::json!({})), "{out}");
 }
 
+#[test]
+fn effects_that_are_off_are_left_out() {
+    let mut score = sentistream(&["score", "tests/fixtures/photos/cat.jpg"]);
+    let (code, out, error) = run(score.env("SENTISTREAM__MODEL__EFFECTS", "false"));
+    assert_eq!(code, 0, "{error}");
+    let result: serde_json::Value = serde_json::from_str(&out).expect("one result");
+    assert!(result.get("effects").is_none() && result["relevance"]["context"].is_number(), "{out}");
+}
+
+/// The query of this bundle is the caption, and its graphs give NaN where they are shown none.
+#[test]
+fn a_post_without_its_query_is_scored_and_says_so() {
+    let mut score = sentistream(&["score", "tests/fixtures/photos/cat.jpg"]);
+    let (code, out, error) = run(score.env("SENTISTREAM__MODEL__BUNDLE", "tests/fixtures/bundles/wide"));
+    assert_eq!(code, 0, "{error}");
+    let result: serde_json::Value = serde_json::from_str(&out).expect("one result");
+    assert_eq!(result["flags"], serde_json::json!(["caption_missing", "prompt_missing"]), "{out}");
+    assert_eq!((&result["relevance"]["prompt"], &result["effects"]), (&0.0.into(), &serde_json::json!({})), "{out}");
+    assert!(result["relevance"]["caption"].as_f64() > Some(0.0), "{out}");
+}
+
 /// The demo needs no broker: it brings one.
 #[test]
 fn the_demo_ends_with_a_summary() {
