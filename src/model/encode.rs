@@ -30,6 +30,12 @@ impl Fields {
         self.embedding.slice_mut(s![post, field, ..]).assign(embedding);
         self.present.slice_mut(s![post, field]).fill(true);
     }
+
+    /// Takes a field from a post.
+    pub fn clear(&mut self, post: usize, field: usize) {
+        self.embedding.slice_mut(s![post, field, ..]).fill(0.0);
+        self.present.slice_mut(s![post, field]).fill(false);
+    }
 }
 
 /// The pictures to f32 [B, Dv].

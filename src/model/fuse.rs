@@ -3,7 +3,7 @@
 //! The heads are small beside the encoders, so they run once more for every field present with that field masked. All these
 //! rows are independent of each other; they run together, a bounded number at a time.
 
-use ndarray::{Array2, Axis, s};
+use ndarray::{Array2, Axis};
 
 use super::encode::Fields;
 use super::error::ModelError;
@@ -13,7 +13,7 @@ use super::simplex;
 use crate::metrics::Metrics;
 
 /// Bounds a run's memory.
-const ROWS_PER_RUN: usize = 64;
+pub(super) const ROWS_PER_RUN: usize = 64;
 
 /// Relevance and fusion.
 #[derive(Debug)]
@@ -66,7 +66,8 @@ impl Heads {
         Ok(answers)
     }
 
-    fn fuse(&mut self, weighed: &Weighed, rows: usize, metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
+    /// Probabilities f32 [B, L].
+    pub fn fuse(&mut self, weighed: &Weighed, rows: usize, metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
         let graph = self.fusion.file();
         let inputs = ort::inputs!["hyper" => lend(graph, &weighed.hyper)?, "target" => lend(graph, &weighed.target)?];
         let [probabilities] = self.fusion.run(inputs, rows, metrics)?;
@@ -105,8 +106,7 @@ fn gather(rows: &[Row], images: &Array2<f32>, fields: &Fields) -> (Array2<f32>, 
     let mut gathered =
         Fields { embedding: fields.embedding.select(Axis(0), &posts), present: fields.present.select(Axis(0), &posts) };
     for (place, field) in rows.iter().enumerate().filter_map(|(place, row)| Some((place, row.without?))) {
-        gathered.embedding.slice_mut(s![place, field, ..]).fill(0.0);
-        gathered.present.slice_mut(s![place, field]).fill(false);
+        gathered.clear(place, field);
     }
     (images.select(Axis(0), &posts), gathered)
 }

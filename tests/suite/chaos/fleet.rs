@@ -156,7 +156,8 @@ impl Fleet {
             }
         });
         for (number, status) in gone.into_iter().filter(|(_, status)| !status.success()) {
-            self.complaints.push(format!("worker-{number} did not drain ({status}): {}", self.last_word(number, status)));
+            self.complaints
+                .push(format!("worker-{number} did not drain ({status}): {}", self.last_word(number, status)));
         }
     }
 
