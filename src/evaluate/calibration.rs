@@ -1,5 +1,6 @@
 //! Whether a confidence means what it says: of the posts told with 80%, 80% should be right. Pure.
 
+use fastrand::Rng;
 use serde::Serialize;
 
 use super::intervals::{Measured, wilson};
@@ -7,6 +8,8 @@ use super::measures::{count, part};
 
 /// Bins of a reliability diagram.
 pub const BINS: usize = 10;
+const DRAWS: u32 = 200;
+const SEED: u64 = 20_261_124;
 
 /// Posts of about the same confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -52,6 +55,16 @@ pub fn expected_error(bins: &[Bin]) -> f64 {
     bins.iter().map(|bin| part(bin.posts, all) * (bin.confidence - bin.accuracy.value).abs()).sum()
 }
 
+/// The expected calibration error that answers of these confidences show on average where each is right exactly as often as
+/// it says: what chance leaves with so few posts.
+pub fn error_by_chance(confidences: &[f32]) -> f64 {
+    let mut random = Rng::with_seed(SEED);
+    let mut draw =
+        || expected_error(&bins(confidences.iter().map(|confidence| (*confidence, random.f32() < *confidence))));
+    let sum: f64 = (0..DRAWS).map(|_| draw()).sum();
+    sum / f64::from(DRAWS)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -80,9 +93,26 @@ mod tests {
         assert_eq!(bins.len(), expected.len());
         for (bin, (posts, confidence, accuracy)) in bins.iter().zip(expected) {
             assert_eq!(bin.posts, posts);
-            assert!((bin.confidence - confidence).abs() < 1e-6 && (bin.accuracy.value - accuracy).abs() < 1e-6, "{bin:?}");
+            assert!(
+                (bin.confidence - confidence).abs() < 1e-6 && (bin.accuracy.value - accuracy).abs() < 1e-6,
+                "{bin:?}"
+            );
         }
         assert!((expected_error(&bins) - 0.354_583_333).abs() < 1e-6);
+    }
+
+    /// A simulation by Python's `random` with triangular(0.35, 0.98, 0.65) confidences gave 0.114, 0.051 and 0.020.
+    #[test]
+    fn chance_leaves_less_the_more_posts_there_are() {
+        let mut random = Rng::with_seed(1);
+        for (posts, expected) in [(100, 0.114), (500, 0.051), (3000, 0.020)] {
+            let confidences: Vec<f32> =
+                (0..posts).map(|_| 0.35 + 0.63 * f32::midpoint(random.f32(), random.f32())).collect();
+            let found = error_by_chance(&confidences);
+            assert!((found - expected).abs() < 0.15 * expected, "{found}, {expected} expected for {posts} posts");
+        }
+        assert!(error_by_chance(&[]).abs() < f64::EPSILON);
+        assert!(error_by_chance(&[1.0; 20]).abs() < 1e-6, "always sure and always right");
     }
 
     #[test]

@@ -91,7 +91,15 @@ mod tests {
     /// [0.608, 0.734] and [0.579, 0.714].
     #[test]
     fn a_bootstrap_of_f1_agrees_with_one_by_numpy() {
-        let truth = |post: usize| if post < 60 { 0 } else if post < 100 { 1 } else { 2 };
+        let truth = |post: usize| {
+            if post < 60 {
+                0
+            } else if post < 100 {
+                1
+            } else {
+                2
+            }
+        };
         let told = |post: usize| if post.is_multiple_of(3) { (truth(post) + 1) % 3 } else { truth(post) };
         let calculate = |posts: &mut dyn Iterator<Item = usize>| {
             let confusion = Confusion::of(3, posts.map(|post| (truth(post), told(post))));
