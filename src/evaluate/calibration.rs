@@ -104,7 +104,7 @@ mod tests {
     /// A simulation by Python's `random` with triangular(0.35, 0.98, 0.65) confidences gave 0.114, 0.051 and 0.020.
     #[test]
     fn chance_leaves_less_the_more_posts_there_are() {
-        let mut random = Rng::with_seed(1);
+        let mut random = fastrand::Rng::with_seed(1);
         for (posts, expected) in [(100, 0.114), (500, 0.051), (3000, 0.020)] {
             let confidences: Vec<f32> =
                 (0..posts).map(|_| 0.35 + 0.63 * f32::midpoint(random.f32(), random.f32())).collect();

@@ -11,7 +11,7 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 300.0;
 /// Where the plot itself begins and ends.
 const LEFT: f64 = 46.0;
-const RIGHT: f64 = WIDTH - 12.0;
+const RIGHT: f64 = WIDTH - 22.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = HEIGHT - 44.0;
 
@@ -85,7 +85,7 @@ pub(super) fn reliability(bins: &[Bin]) -> Markup {
     let y = Scale { low: 0.0, high: 1.0, from: BOTTOM, to: TOP };
     let inner = html! {
         (y_axis(&y))
-        (x_axis(&x, &x.ticks(), BOTTOM, "confidence (up: told right)"))
+        (x_axis(&x, &x.ticks(), BOTTOM, "confidence; up: told right"))
         line.ideal x1=(x.at(0.0)) y1=(y.at(0.0)) x2=(x.at(1.0)) y2=(y.at(1.0)) {}
         @for bin in bins {
             @let at = x.at(bin.confidence);
@@ -113,7 +113,7 @@ pub(super) fn ablation(rows: &[Ablated], floor: f64) -> Markup {
         @for tick in x.ticks() {
             line.grid x1=(x.at(tick)) x2=(x.at(tick)) y1=(TOP) y2=(bottom) {}
         }
-        (x_axis(&x, &x.ticks(), bottom, "accuracy (dashed: always the commonest label)"))
+        (x_axis(&x, &x.ticks(), bottom, "accuracy; dashed: commonest label"))
         line.ideal x1=(x.at(floor)) x2=(x.at(floor)) y1=(TOP) y2=(bottom) {}
         @for (number, row) in (0u8..).zip(rows) {
             @let y = TOP + ROW * (f64::from(number) + 0.5);
@@ -139,7 +139,7 @@ fn short(name: &str) -> String {
 pub(super) fn noise(noise: &Noise, floor: f64) -> Markup {
     let points = noise.removed.iter().chain(&noise.swapped);
     let (low, high) = around(points.map(|point| point.accuracy).chain([floor]));
-    let x = Scale { low: 0.0, high: 1.0, from: LEFT, to: RIGHT - 4.0 };
+    let x = Scale { low: 0.0, high: 1.0, from: LEFT, to: RIGHT };
     let y = Scale { low, high, from: BOTTOM, to: TOP + 18.0 };
     let path = |points: &[Point]| {
         let corners = points.iter().map(|point| format!("{},{}", x.at(point.share), y.at(point.accuracy)));
@@ -147,7 +147,7 @@ pub(super) fn noise(noise: &Noise, floor: f64) -> Markup {
     };
     let inner = html! {
         (y_axis(&y))
-        (x_axis(&x, &[0.0, 0.25, 0.5, 0.75, 1.0], BOTTOM, "posts hit (up: accuracy; dashed: commonest label)"))
+        (x_axis(&x, &[0.0, 0.25, 0.5, 0.75, 1.0], BOTTOM, "posts hit; up: accuracy; dashed: commonest label"))
         line.ideal x1=(x.from) x2=(x.to) y1=(y.at(floor)) y2=(y.at(floor)) {}
         polyline.first points=(path(&noise.removed)) {}
         polyline.second points=(path(&noise.swapped)) {}

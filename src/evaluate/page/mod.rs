@@ -107,8 +107,3 @@ fn three_or_none(value: Option<f64>) -> String {
 fn interval(measured: &Measured, write: fn(f64) -> String) -> Markup {
     html! { (write(measured.value)) " " small { (write(measured.low)) "–" (write(measured.high)) } }
 }
-
-/// `1 post`, `2 posts`.
-fn posts_told(posts: u64) -> String {
-    format!("{posts} {}", if posts == 1 { "post" } else { "posts" })
-}

@@ -4,127 +4,176 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
-use super::{percent, posts_told, section};
+use super::{percent, section};
 use crate::evaluate::findings::{Alike, Findings};
+use crate::evaluate::measures::part;
 use crate::evaluate::mistakes::Mistake;
 use crate::evaluate::report::{Posts, Report};
 
 pub(super) fn taking_part(report: &Report) -> Markup {
     let Posts { read, evaluated, unlabelled, unknown_label, unknown_labels, unreadable, refused } = &report.posts;
-    section(
-        "posts",
-        &html! {
-            div.scroll {
-                table {
-                    caption { "What became of the posts of the list." }
-                    thead { tr { th scope="col" { "posts" } th scope="col" { "how many" } th scope="col" { "what to do" } } }
-                    tbody {
-                        (line("in the list", *read, &html! {}))
-                        (line("evaluated", *evaluated, &html! {}))
-                        (line("without a label", *unlabelled, &html! { @if *unlabelled > 0 { "they take no part" } }))
-                        (line("label unknown", *unknown_label, &html! {
-                            @if *unknown_label > 0 {
-                                "not a label of the bundle: "
-                                @for (place, (label, posts)) in unknown_labels.iter().enumerate() { @if place > 0 { ", " } "“" bdi { (label) } "” (" (posts) ")" }
-                            }
-                        }))
-                        (line("unreadable", *unreadable, &html! { @if *unreadable > 0 { "each was told on standard error" } }))
-                        @for (reason, posts) in refused {
-                            (line(&format!("refused: {reason}"), posts.posts, &html! { "the first: " bdi { (posts.first) } }))
-                        }
+    let unknown = html! {
+        @for (place, (label, posts)) in unknown_labels.iter().enumerate() {
+            @if place > 0 { ", " }
+            "“" bdi { (label) } "” (" (posts) ")"
+        }
+    };
+    let table = html! {
+        div.scroll {
+            table {
+                caption { "What became of the posts of the list." }
+                thead { tr { th scope="col" { "posts" } th scope="col" { "how many" } th.text scope="col" { "note" } } }
+                tbody {
+                    (line("in the list", *read, &html! {}))
+                    (line("evaluated", *evaluated, &html! {}))
+                    (line("without a label", *unlabelled, &html! { @if *unlabelled > 0 { "they take no part" } }))
+                    (line("with a label unknown to the bundle", *unknown_label, &unknown))
+                    (line("unreadable", *unreadable, &html! { @if *unreadable > 0 { "each was told on standard error" } }))
+                    @for (reason, posts) in refused {
+                        (line(&format!("refused: {reason}"), posts.posts, &html! { "the first: " bdi { (posts.first) } }))
                     }
                 }
             }
-        },
-    )
+        }
+    };
+    section("posts", &table)
 }
 
-fn line(name: &str, posts: u64, what: &Markup) -> Markup {
-    html! { tr { th scope="row" { (name) } td { (posts) } td.text { (what) } } }
+fn line(name: &str, posts: u64, note: &Markup) -> Markup {
+    html! { tr { th scope="row" { (name) } td { (posts) } td.text { (note) } } }
 }
 
 pub(super) fn findings(report: &Report) -> Markup {
-    let Findings { fields, without_metadata, truncated, mostly_unknown, same_post, same_picture, same_texts } =
-        &report.findings;
-    let all = report.posts.evaluated.max(1);
-    section(
-        "data",
-        &html! {
-            div.scroll {
-                table {
-                    caption { "Metadata fields of the posts evaluated." }
-                    thead { tr { @for name in ["field", "brought", "inferred by the tagger", "missing"] { th scope="col" { (name) } } } }
-                    tbody {
-                        @for field in fields {
-                            tr { th scope="row" { bdi { (field.field) } } @for posts in [field.brought, field.inferred, field.missing] { (share(posts, all)) } }
+    let Findings { same_post, same_picture, same_texts, .. } = &report.findings;
+    let content = html! {
+        (brought(report))
+        (alike(report))
+        @if same_post.groups > 0 {
+            p {
+                "Posts that are there twice make the intervals on this page narrower than they should be; and where a list is split for training, "
+                "they must stay on one side."
+            }
+        }
+        (contradictions("The same post, labelled differently", "The model cannot be right about all of them: agree on one label.", same_post))
+        (contradictions("The same texts, labelled differently", "Where the pictures do not explain it, agree on one label.", same_texts))
+        (contradictions("The same picture, labelled differently", "Where the texts do not explain it, agree on one label.", same_picture))
+    };
+    section("data", &content)
+}
+
+fn brought(report: &Report) -> Markup {
+    let Findings { fields, without_metadata, truncated, mostly_unknown, .. } = &report.findings;
+    let all = report.posts.evaluated;
+    html! {
+        div.scroll {
+            table {
+                caption { "Metadata fields of the posts evaluated." }
+                thead {
+                    tr { @for name in ["field", "brought", "inferred by the tagger", "missing"] { th scope="col" { (name) } } }
+                }
+                tbody {
+                    @for field in fields {
+                        tr {
+                            th scope="row" { bdi { (field.field) } }
+                            @for posts in [field.brought, field.inferred, field.missing] { (share(posts, all)) }
                         }
                     }
                 }
             }
-            ul {
-                li { (posts_told(*without_metadata)) " bring nothing but the image." }
-                li { (posts_told(*truncated)) " have a text longer than the bundle reads; the rest of it is cut." }
-                li { (posts_told(*mostly_unknown)) " have a text that is mostly words the bundle's tokenizer does not know: another language or script, or emoji alone." }
-                li { (alike(same_post, "the same picture and texts")) }
-                li { (alike(same_picture, "the same picture, whatever they say of it")) }
-                li { (alike(same_texts, "the same texts, whatever they show")) }
-            }
-            @if same_post.groups > 0 { p { "Posts that are there twice make the intervals on this page narrower than they should be, and a split by row lets a model learn its test: split by such groups." } }
-            (contradictions("Posts that are the same and labelled differently", "The model cannot be right about all of them: agree on one label, or remove them.", same_post))
-            (contradictions("The same texts, labelled differently", "Where the pictures do not explain it, agree on one label.", same_texts))
-            (contradictions("The same picture, labelled differently", "Where the texts do not explain it, agree on one label.", same_picture))
-        },
-    )
-}
-
-fn share(posts: u64, all: u64) -> Markup {
-    html! { td { (posts) " " small { (percent(crate::evaluate::measures::part(posts, all))) } } }
-}
-
-fn alike(found: &Alike, what: &str) -> Markup {
-    html! {
-        (posts_told(found.posts)) " in " (found.groups) " groups have " (what)
-        @if found.contradictory_groups > 0 { "; " strong { (found.contradictory_groups) " of these groups (" (posts_told(found.contradictory_posts)) ") are labelled differently" } }
-        "."
-    }
-}
-
-fn contradictions(title: &str, what: &str, found: &Alike) -> Markup {
-    if found.examples.is_empty() {
-        return html! {};
-    }
-    html! {
-        h3 { (title) }
-        p { (what) " " (found.contradictory_groups) " groups; " (found.examples.len()) " are shown." }
-        ul {
-            @for group in &found.examples {
-                li { @for (place, post) in group.iter().enumerate() { @if place > 0 { ", " } bdi { (post.id) } ": " strong { bdi { (post.label) } } } }
+        }
+        div.scroll {
+            table {
+                caption { "Their texts." }
+                thead { tr { @for name in ["posts", "how many"] { th scope="col" { (name) } } } }
+                tbody {
+                    tr { th scope="row" { "with nothing but the image" } (share(*without_metadata, all)) }
+                    tr { th scope="row" { "with a text longer than the bundle reads (cut)" } (share(*truncated, all)) }
+                    tr {
+                        th scope="row" { "with a text mostly of words unknown to the bundle: another script, or emoji alone" }
+                        (share(*mostly_unknown, all))
+                    }
+                }
             }
         }
     }
 }
 
-pub(super) fn mistakes(report: &Report) -> Markup {
-    section(
-        "mistakes",
-        &html! {
-            @if report.mistakes.is_empty() {
-                p { "None: every post was told right." }
-            } @else {
-                p { "The " (report.mistakes.len()) " wrong answers the model was surest of. Often it is the label that is wrong: look before you blame the model. The effect of a field is by how much the probability of the answer would drop without it." }
-                div.mistakes { @for mistake in &report.mistakes { (mistake_told(mistake)) } }
+fn alike(report: &Report) -> Markup {
+    let Findings { same_post, same_picture, same_texts, .. } = &report.findings;
+    let rows = [("picture and texts", same_post), ("picture", same_picture), ("texts", same_texts)];
+    html! {
+        div.scroll {
+            table {
+                caption { "Posts that are the same to the model." }
+                thead {
+                    tr { @for name in ["the same", "groups", "posts", "groups labelled differently"] { th scope="col" { (name) } } }
+                }
+                tbody {
+                    @for (name, found) in rows {
+                        tr {
+                            th scope="row" { (name) }
+                            td { (found.groups) } td { (found.posts) } td { (found.contradictory_groups) }
+                        }
+                    }
+                }
             }
-        },
-    )
+        }
+    }
 }
 
-fn mistake_told(mistake: &Mistake) -> Markup {
+fn share(posts: u64, all: u64) -> Markup {
+    html! { td { (posts) " " small { (percent(part(posts, all))) } } }
+}
+
+fn contradictions(title: &str, what: &str, found: &Alike) -> Markup {
+    html! {
+        @if !found.examples.is_empty() {
+            h3 { (title) }
+            p {
+                (what)
+                @if (found.examples.len() as u64) < found.contradictory_groups {
+                    " Of " (found.contradictory_groups) " groups the first " (found.examples.len()) ":"
+                }
+            }
+            ul { @for group in &found.examples { li { (group_told(group)) } } }
+        }
+    }
+}
+
+fn group_told(group: &[crate::evaluate::findings::LabelledPost]) -> Markup {
+    html! {
+        @for (place, post) in group.iter().enumerate() {
+            @if place > 0 { ", " }
+            bdi { (post.id) } ": " strong { bdi { (post.label) } }
+        }
+    }
+}
+
+pub(super) fn mistakes(report: &Report) -> Markup {
+    let content = html! {
+        @if report.mistakes.is_empty() {
+            p { "None: every post was told right." }
+        } @else {
+            p {
+                "The " (report.mistakes.len()) " wrong answers the model was surest of. Often it is the label that is wrong: look before you blame the "
+                "model. The effect of a field is by how much the probability of the answer would drop without it."
+            }
+            div.mistakes { @for mistake in &report.mistakes { (told(mistake)) } }
+        }
+    };
+    section("mistakes", &content)
+}
+
+fn told(mistake: &Mistake) -> Markup {
     html! {
         article {
-            h3 { span.told { bdi { (mistake.told) } } " " (percent(mistake.confidence.into())) ", but is " span.label { bdi { (mistake.label) } } " " small { (percent(mistake.label_probability.into())) } }
+            h3 {
+                "told " span.told { bdi { (mistake.told) } } " " small { (percent(mistake.confidence.into())) }
+                ", is " span.label { bdi { (mistake.label) } } " " small { (percent(mistake.label_probability.into())) }
+            }
             p.quiet {
                 "post " bdi { (mistake.id) }
-                @if mistake.alike > 0 { "; the same mistake on " (posts_told(mistake.alike)) " alike" }
+                @if mistake.alike > 0 { "; the same again: " (mistake.alike) }
                 @if !mistake.flags.is_empty() { "; " (mistake.flags.join(", ")) }
             }
             div.what {
@@ -137,9 +186,10 @@ fn mistake_told(mistake: &Mistake) -> Markup {
 }
 
 fn thumbnail(mistake: &Mistake) -> Markup {
+    let alt = format!("The image of post {}, as the model sees it", mistake.id);
     html! {
         @match &mistake.thumbnail {
-            Some(jpeg) => img loading="lazy" src=(format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg))) alt=(format!("The image of post {}, as the model sees it", mistake.id));,
+            Some(jpeg) => img loading="lazy" src=(format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg))) alt=(alt);,
             None => div.none { "no picture kept" },
         }
     }
@@ -155,10 +205,15 @@ fn weights(mistake: &Mistake) -> Markup {
                     tr {
                         th scope="row" { bdi { (weight.name) } }
                         td { (percent(weight.weight.into())) }
-                        td { (weight.effect.map_or_else(|| "–".into(), |effect| format!("{effect:+.2}"))) }
+                        td { (weight.effect.map_or_else(|| "–".into(), signed)) }
                     }
                 }
             }
         }
     }
+}
+
+/// With its sign, unless it rounds to nothing.
+fn signed(effect: f32) -> String {
+    if effect.abs() < 0.005 { "0.00".into() } else { format!("{effect:+.2}") }
 }
