@@ -162,7 +162,9 @@ mod tests {
     #[test]
     fn posts_without_any_text_do_not_have_the_same_texts() {
         let mut bare = [case(1, 0.5), case(2, 0.5)];
-        bare.iter_mut().for_each(|case| case.trace.texts = vec![None, None]);
+        for case in &mut bare {
+            case.trace.texts = vec![None, None];
+        }
         assert_eq!(found(&bare).same_texts, Alike::default());
     }
 }

@@ -88,14 +88,19 @@ pub fn labelled(
 mod tests {
     use super::*;
 
-    fn post(label: Option<&str>) -> Result<SourcePost, Error> {
-        Ok(SourcePost { key: None, value: "image".into(), headers: vec![], label: label.map(ToOwned::to_owned) })
+    fn post(label: Option<&str>) -> SourcePost {
+        SourcePost { key: None, value: "image".into(), headers: vec![], label: label.map(ToOwned::to_owned) }
     }
 
     #[test]
     fn every_post_takes_part_or_is_counted() {
-        let unreadable = || Err(Error::Kind("notes.txt".into()));
-        let posts = vec![post(Some("Positive")), post(None), unreadable(), post(Some("angry")), post(Some("negative"))];
+        let posts = vec![
+            Ok(post(Some("Positive"))),
+            Ok(post(None)),
+            Err(Error::Kind("notes.txt".into())),
+            Ok(post(Some("angry"))),
+            Ok(post(Some("negative"))),
+        ];
         let shared = Labelled::shared();
         let names = vec!["negative".to_owned(), "positive".to_owned()];
         let handed_on: Vec<bool> =
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn labels_that_are_not_known_are_told_within_bounds() {
-        let posts = (0..1000).map(|number| post(Some(&format!("{number} {}", "x".repeat(1000)))));
+        let posts = (0..1000).map(|number| Ok(post(Some(&format!("{number} {}", "x".repeat(1000))))));
         let shared = Labelled::shared();
         assert_eq!(labelled(posts, vec!["positive".to_owned()], shared.clone()).count(), 0);
         let told = Labelled::lock(&shared);

@@ -34,7 +34,7 @@ pub struct Mistake {
     /// The probability of what it is.
     pub label_probability: f32,
     /// The image, then the fields.
-    pub weights: Vec<Weight>,
+    pub weights: Vec<Source>,
     /// As in the post's result.
     pub flags: Vec<String>,
     /// What the post says of its image, by name.
@@ -48,7 +48,7 @@ pub struct Mistake {
 
 /// What the image or a field did.
 #[derive(Debug, Clone, Serialize)]
-pub struct Weight {
+pub struct Source {
     /// `image`, or the field.
     pub name: String,
     /// Its relevance.
@@ -84,7 +84,7 @@ impl Mistake {
             confidence: case.confidence,
             label_probability: case.probabilities.get(case.label).copied().unwrap_or_default(),
             weights: weights
-                .map(|((name, weight), effect)| Weight { name: name.to_owned(), weight: *weight, effect })
+                .map(|((name, weight), effect)| Source { name: name.to_owned(), weight: *weight, effect })
                 .collect(),
             flags,
             texts: post.map(|post| texts(&post.metadata, &scored.prediction.inferred_tags)).unwrap_or_default(),

@@ -100,14 +100,15 @@ fn the_numbers_are_those_of_score() {
         post["label"].as_str().expect("a label").trim().to_lowercase()
     };
 
-    let mut counted = vec![vec![0; 3]; 3];
+    let mut counted = vec![vec![0u8; 3]; 3];
     for (id, result) in &scored {
         let place =
             |label: &str| (0..3).find(|place| name_of(*place, &report) == label).expect("a label of the bundle");
         counted[place(&truth(id))][place(result["sentiment"]["label"].as_str().expect("a label"))] += 1;
     }
     assert_eq!(report["confusion"], json!(counted), "{report}");
-    let right = f64::from((0..3).map(|label| counted[label][label]).sum::<i32>());
+    let right = (0..3).map(|label| counted[label][label]).sum::<u8>();
+    let (wrong, right) = (usize::from(24 - right), f64::from(right));
     assert!((number(&report, "/scores/accuracy/value") - right / 24.0).abs() < 1e-9);
     assert!(
         number(&report, "/scores/accuracy/low") < right / 24.0
@@ -115,7 +116,7 @@ fn the_numbers_are_those_of_score() {
     );
 
     let mistakes = report["mistakes"].as_array().expect("mistakes");
-    assert_eq!(mistakes.len(), 24 - (0..3).map(|label| counted[label][label] as usize).sum::<usize>());
+    assert_eq!(mistakes.len(), wrong);
     for mistake in mistakes {
         let result = &scored[mistake["id"].as_str().expect("an id")];
         close(&mistake["confidence"], &result["sentiment"]["confidence"]);
