@@ -30,6 +30,7 @@ pub mod budget;
 pub mod cli;
 pub mod decode;
 pub mod error;
+pub mod evaluate;
 pub mod fetch;
 pub mod health;
 pub mod kafka;

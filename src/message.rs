@@ -266,6 +266,28 @@ pub struct Prediction {
     pub inferred: Vec<bool>,
     /// Tags that the tagger saw, best first; empty where it did not run.
     pub inferred_tags: Vec<String>,
+    /// What this was made of, where that is kept.
+    pub trace: Option<Box<Trace>>,
+}
+
+/// What the model read of a post, and what its encoders made of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trace {
+    /// SHA-256 of the pixels: the same for posts whose pictures look the same to the model.
+    pub picture: [u8; 32],
+    /// The image's embedding.
+    pub image: Vec<f32>,
+    /// The text of each field of the bundle; `None` where the post brought none.
+    pub texts: Vec<Option<TracedText>>,
+}
+
+/// A field's text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracedText {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Its embedding.
+    pub embedding: Vec<f32>,
 }
 
 /// A scored post.

@@ -7,6 +7,7 @@
 //! - A CSV has a header line. Columns: `image` (path relative to the list; without it `<id>` with a known ending beside the
 //!   list or in `images/`), `id`, `source`, `published_at`, `caption` (or `text`), `tags` and `objects` (separated by
 //!   spaces or `;`), `scene`, `place`, `taken_at`. Other columns are ignored.
+//! - A list may say what its posts should be found to be: `label`, a column or a key beside `id`, which never travels as a header.
 
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -90,6 +91,8 @@ pub struct SourcePost {
     pub value: Bytes,
     /// Headers.
     pub headers: Vec<Header>,
+    /// What somebody says the post is, where the list tells: for `evaluate`.
+    pub label: Option<String>,
 }
 
 /// The posts found at `path`, read one by one.
@@ -150,12 +153,13 @@ struct Draft {
     image: PathBuf,
     /// The post without its image, as on the topic.
     post: Map<String, Value>,
+    label: Option<String>,
 }
 
 impl Draft {
     fn of_image(image: PathBuf) -> Self {
         let id = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self { image, post: Map::from_iter([("id".to_owned(), json!(id))]) }
+        Self { image, post: Map::from_iter([("id".to_owned(), json!(id))]), label: None }
     }
 
     fn record(self, reading: Reading) -> Result<SourcePost, Error> {
@@ -192,13 +196,13 @@ impl Draft {
             headers.extend(self.text(key).map(|value| header(name, &value)));
         }
         headers.extend(self.post.get("metadata").map(|metadata| header("metadata", &metadata.to_string())));
-        SourcePost { key: self.text("id"), value: image.into(), headers }
+        SourcePost { key: self.text("id"), value: image.into(), headers, label: self.label }
     }
 
     fn json(mut self, image: &[u8]) -> SourcePost {
         let key = self.text("id");
         self.post.insert("image".into(), json!({"data": STANDARD.encode(image)}));
-        SourcePost { key, value: Value::Object(self.post).to_string().into(), headers: vec![] }
+        SourcePost { key, value: Value::Object(self.post).to_string().into(), headers: vec![], label: self.label }
     }
 }
 
@@ -225,17 +229,28 @@ fn json_line(list: &Path, line: &str, number: u64, reading: Reading) -> Result<S
     let bad = |why: String| Error::Line { path: list.to_owned(), line: number, why };
     let post: Value = serde_json::from_str(line).map_err(|error| bad(format!("not JSON: {error}")))?;
     let Value::Object(mut post) = post else { return Err(bad("a post must be a JSON object".into())) };
+    let label = post.get("label").and_then(label_told);
     let path = post.get("image").and_then(|image| image.get("path")).and_then(Value::as_str).map(ToOwned::to_owned);
     let Some(path) = path else {
         let key = post.get("id").and_then(Value::as_str).map(ToOwned::to_owned);
-        return Ok(SourcePost { key, value: line.to_owned().into(), headers: vec![] });
+        return Ok(SourcePost { key, value: line.to_owned().into(), headers: vec![], label });
     };
     post.remove("image");
     let image = beside(list, &path);
     if content_type(&image).is_none() {
         return Err(bad(format!("image.path {path:?} must end in .jpg, .jpeg, .png, .webp or .gif")));
     }
-    Draft { image, post }.record(reading)
+    Draft { image, post, label }.record(reading)
+}
+
+/// A label as a text; a number or `true` is told as written, so that it can be said not to be one.
+fn label_told(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::Null => return None,
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    (!text.is_empty()).then_some(text)
 }
 
 fn beside(list: &Path, path: &str) -> PathBuf {
@@ -296,7 +311,8 @@ fn csv_post(list: &Path, cells: &[(String, String)]) -> Result<Draft, String> {
     let objects = |objects| words(objects).into_iter().map(|label| json!({"label": label})).collect::<Vec<_>>();
     metadata.extend(cell("objects").map(|cell| ("objects".to_owned(), json!(objects(cell)))));
     post.insert("metadata".into(), Value::Object(metadata));
-    Ok(Draft { image, post })
+    let label = cell("label").map(|label| label.trim().to_owned()).filter(|label| !label.is_empty());
+    Ok(Draft { image, post, label })
 }
 
 fn words(cell: &str) -> Vec<&str> {
@@ -374,6 +390,28 @@ mod tests {
         let binary = read(&list, Encoding::Binary).remove(1).expect("read");
         assert_eq!(header_of(&binary, "ce_source"), Some("s"));
         assert_eq!(header_of(&binary, "content-type"), Some("image/webp"));
+    }
+
+    #[test]
+    fn a_list_may_tell_labels_which_do_not_travel() {
+        let lines = [
+            r#"{"id":"a","image":{"path":"a.jpg"},"label":" positive "}"#,
+            r#"{"id":"b","image":{"path":"a.jpg"},"label":null}"#,
+            r#"{"id":"c","image":{"data":"AAAA"},"label":3}"#,
+        ];
+        let folder = folder(&[
+            ("list.jsonl", &lines.join("\n")),
+            ("list.csv", "image,label\na.jpg,negative\na.jpg,  \n"),
+            ("a.jpg", "A"),
+        ]);
+        let labels = |name: &str| -> Vec<Option<String>> {
+            let posts = read(&folder.path().join(name), Encoding::Binary);
+            posts.into_iter().map(|post| post.expect("read").label).collect()
+        };
+        assert_eq!(labels("list.jsonl"), [Some("positive".into()), None, Some("3".into())]);
+        assert_eq!(labels("list.csv"), [Some("negative".into()), None]);
+        let travels = &read(&folder.path().join("list.csv"), Encoding::Json)[0];
+        assert!(!String::from_utf8_lossy(&travels.as_ref().expect("read").value).contains("negative"));
     }
 
     #[test]

@@ -110,9 +110,9 @@ impl Labelling {
 
     /// The label of the highest probability, and the polarity: the mean of the labels' polarities, weighed by probability.
     pub fn reading(&self, probabilities: &[f32]) -> (&str, f64, f32) {
-        let best = self.labels.iter().zip(probabilities).max_by(|a, b| a.1.total_cmp(b.1));
         let polarity = self.labels.iter().zip(probabilities).map(|((_, polarity), p)| polarity * f64::from(*p)).sum();
-        best.map_or(("", polarity, 0.0), |((label, _), confidence)| (label.as_str(), polarity, *confidence))
+        let (best, confidence) = best(probabilities);
+        self.labels.get(best).map_or(("", polarity, 0.0), |(label, _)| (label.as_str(), polarity, confidence))
     }
 
     fn sentiment(&self, probabilities: &[f32]) -> Sentiment<'_> {
@@ -136,6 +136,12 @@ impl Labelling {
     pub fn weighed(&self) -> impl Iterator<Item = &str> {
         std::iter::once("image").chain(self.fields.iter().map(String::as_str))
     }
+}
+
+/// The place of the highest probability, and that probability.
+pub fn best(probabilities: &[f32]) -> (usize, f32) {
+    let highest = probabilities.iter().copied().enumerate().max_by(|(_, one), (_, other)| one.total_cmp(other));
+    highest.unwrap_or_default()
 }
 
 /// See [`SentimentResult::result_id`].
@@ -187,6 +193,7 @@ mod tests {
                 effects: vec![Some(0.125), None],
                 inferred: vec![false, false],
                 inferred_tags: vec![],
+                trace: None,
             },
             flags: vec![Flag::TextTruncated, Flag::Missing("tags".into()), Flag::TextTruncated],
         }

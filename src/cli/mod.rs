@@ -2,7 +2,9 @@
 
 pub mod demo;
 pub mod dlq;
+pub mod evaluate;
 pub mod feed;
+mod files;
 pub mod run;
 pub mod score;
 
@@ -21,7 +23,7 @@ Exit codes:
   0  done
   1  failed: the error on standard error says what and how to mend it
   2  wrong usage or settings
-  3  done, but some posts could not be scored (score, demo), read (feed) or replayed (dlq); each is told on standard error
+  3  done, but some posts could not be scored (score, evaluate, demo), read (feed) or replayed (dlq); each is told on standard error
   4  stopped, but the grace period ended with posts in flight; they will be read again
   130  stopped at once by a second signal
 
@@ -45,6 +47,9 @@ enum Command {
     /// Score images, folders or lists of posts from files; results as JSON lines on standard output
     #[command(after_help = score::HELP)]
     Score(score::Arguments),
+    /// Measure how good the model is on labelled posts of your own; a report for people and one for programs
+    #[command(after_help = evaluate::HELP)]
+    Evaluate(evaluate::Arguments),
     /// Publish images, folders or lists of posts to a topic
     #[command(after_help = feed::HELP)]
     Feed(feed::Arguments),
@@ -108,6 +113,7 @@ impl Cli {
         let common = match &self.command {
             Command::Run(arguments) => &arguments.common,
             Command::Score(arguments) => &arguments.common,
+            Command::Evaluate(arguments) => &arguments.common,
             Command::Feed(arguments) => &arguments.common,
             Command::Dlq(arguments) => arguments.common(),
             Command::Demo(arguments) => &arguments.common,
@@ -130,6 +136,7 @@ impl Command {
         match self {
             Self::Run(_) => run::run(&settings).await,
             Self::Score(arguments) => score::run(&settings, &arguments).await,
+            Self::Evaluate(arguments) => evaluate::run(&settings, &arguments).await,
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,
             Self::Dlq(arguments) => dlq::run(&settings, &arguments).await,
             Self::Demo(arguments) => demo::run(settings, &arguments).await,

@@ -1,24 +1,21 @@
 //! `sentistream score`: posts from files through the same pipeline as the stream's, results on standard output.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
-use crossbeam_channel::Sender;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::files::Flow;
 use super::{Common, Ended, complain};
-use crate::budget::Budget;
 use crate::error::one_line;
-use crate::message::{Assignment, Origin, Outcome, Position, Record, Verdict};
+use crate::message::{Outcome, Verdict};
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Pipeline};
-use crate::posts::{self, Encoding, Reading, SourcePost};
+use crate::posts::{self, Encoding, Reading};
 use crate::result::Labelling;
 use crate::scorer::Scorer;
 use crate::settings::Settings;
@@ -52,66 +49,13 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let sources = sources.collect::<Result<Vec<_>, posts::Error>>()?;
     let metrics = Arc::new(Metrics::new());
     let scorer = tokio::task::block_in_place(|| Scorer::load(settings, &metrics))?;
-    let Pipeline { records, outcomes, failure } =
-        pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.model, &metrics)?;
-    let budget = Budget::new(settings.limits, metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut unreadable = 0;
-        for (number, (path, posts)) in (1u64..).zip(sources) {
-            unreadable += pull(&path, number, posts, &records, &budget);
-        }
-        unreadable
-    });
-    let refused = print(outcomes, &scorer.labelling).await?;
-    if let Ok(error) = failure.await {
-        return Err(anyhow!(error).context("the model cannot go on"));
-    }
-    Ok(Ended::of_refused(refused + reading.await?))
+    let labelling = scorer.labelling.clone();
+    let mut flow = Flow::start(settings, scorer, sources, &metrics)?;
+    let refused = print(&mut flow.outcomes, &labelling).await?;
+    Ok(Ended::of_refused(refused + flow.end().await?))
 }
 
-/// Reads posts into the pipeline as the Kafka source would; returns how many could not be read.
-fn pull(
-    path: &Path,
-    generation: u64,
-    posts: impl Iterator<Item = Result<SourcePost, posts::Error>>,
-    records: &Sender<Record>,
-    budget: &Arc<Budget>,
-) -> u64 {
-    let assignment = Assignment::new(generation);
-    let topic: Arc<str> = path.to_string_lossy().into();
-    let (mut sequence, mut unreadable) = (0, 0);
-    for (offset, post) in (0i64..).zip(posts) {
-        let post = match post {
-            Ok(post) => post,
-            Err(error) => {
-                complain(&format!("unreadable: {error}"));
-                unreadable += 1;
-                continue;
-            }
-        };
-        while !budget.wait_for_room(Duration::from_secs(1)) {}
-        let origin = Origin { topic: Arc::clone(&topic), partition: 0, offset };
-        let permit = budget.admit(post.value.len());
-        let position = Position {
-            place: origin.clone(),
-            origin,
-            assignment: Arc::clone(&assignment),
-            sequence,
-            permit,
-            pulled_at: Instant::now(),
-        };
-        let key = post.key.map(Into::into);
-        let record =
-            Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None, fetched: None };
-        if records.send(record).is_err() {
-            break;
-        }
-        sequence += 1;
-    }
-    unreadable
-}
-
-async fn print(mut outcomes: mpsc::Receiver<Outcome>, labelling: &Labelling) -> Result<u64> {
+async fn print(outcomes: &mut mpsc::Receiver<Outcome>, labelling: &Labelling) -> Result<u64> {
     let progress = ProgressBar::new_spinner();
     progress.set_style(ProgressStyle::with_template("{spinner} {pos} posts, {per_sec}")?);
     let mut stdout = io::stdout().lock();

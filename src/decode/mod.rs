@@ -21,6 +21,7 @@ mod resample;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thumbnail;
 mod tokens;
 mod watch;
 mod webp;
@@ -245,6 +246,16 @@ impl Decoder {
     /// The second step: what the model reads of a post.
     pub fn prepare(&self, post: Post, metrics: &Metrics) -> Ready {
         Ready(refusing_panics(metrics, || self.ready(post, metrics)))
+    }
+
+    /// A small JPEG of what the model sees of an image, its longer side of `side` pixels; `None` of what cannot be decoded.
+    pub fn thumbnail(&self, image: &[u8], side: u32) -> Option<Vec<u8>> {
+        contained(|| thumbnail::of(image, side, &self.settings, &self.spec)).ok().flatten()
+    }
+
+    /// Whether the bundle's tokenizer has no word for most of a text.
+    pub fn is_mostly_unknown(&self, tokens: &[u32]) -> bool {
+        self.tokens.is_mostly_unknown(tokens)
     }
 
     /// A watch over decode threads, by the limit of the second step.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{ModelWrapper, Tokenizer, TruncationParams};
 
 /// A text as the model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) struct Encoder {
     tokenizer: Tokenizer,
     /// Token ids of the empty text: the special tokens.
     pub(super) empty_text: Vec<u32>,
+    /// The token of what it has no word for, unless it also ends every text (as CLIP's).
+    unknown: Option<u32>,
 }
 
 impl Encoder {
@@ -39,7 +41,8 @@ impl Encoder {
         }
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| error.to_string())?;
-        Ok(Self { tokenizer, empty_text })
+        let unknown = unknown(&tokenizer).filter(|id| !empty_text.contains(id));
+        Ok(Self { tokenizer, empty_text, unknown })
     }
 
     /// # Errors
@@ -47,6 +50,22 @@ impl Encoder {
     pub(super) fn encode(&self, text: &str) -> Result<Tokens, String> {
         let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| error.to_string())?;
         Ok(Tokens { ids: encoding.get_ids().to_vec(), truncated: !encoding.get_overflowing().is_empty() })
+    }
+
+    /// Whether the tokenizer has no word for most of a text.
+    pub(super) fn is_mostly_unknown(&self, ids: &[u32]) -> bool {
+        let unknown = ids.iter().filter(|id| Some(**id) == self.unknown).count();
+        unknown * 2 > ids.len().saturating_sub(self.empty_text.len())
+    }
+}
+
+fn unknown(tokenizer: &Tokenizer) -> Option<u32> {
+    match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => tokenizer.token_to_id(&model.unk_token),
+        ModelWrapper::WordLevel(model) => tokenizer.token_to_id(&model.unk_token),
+        ModelWrapper::BPE(model) => model.unk_token.as_ref().and_then(|token| tokenizer.token_to_id(token)),
+        // It keeps its id to itself; the name is SentencePiece's.
+        ModelWrapper::Unigram(_) => tokenizer.token_to_id("<unk>"),
     }
 }
 
@@ -98,6 +117,14 @@ pub(super) mod tests {
         let refused = Encoder::load(words().path(), 2).expect_err("refused");
         assert!(refused.contains("max_tokens is 2"), "{refused}");
         assert!(Encoder::load(Path::new("none/tokenizer.json"), 8).is_err());
+    }
+
+    #[test]
+    fn a_text_without_known_words_is_told() {
+        let encoder = Encoder::load(words().path(), 64).expect("loads");
+        let told = |text| encoder.is_mostly_unknown(&encoder.encode(text).expect("encodes").ids);
+        assert!(told("собака на пляже") && told("Hund") && told("the Hund am Strand"));
+        assert!(!told("the Hund") && !told("the beach") && !told(""));
     }
 
     #[test]

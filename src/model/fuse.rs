@@ -14,7 +14,7 @@ use super::simplex;
 use crate::metrics::Metrics;
 
 /// Bounds a run's memory.
-const ROWS_PER_RUN: usize = 64;
+pub(super) const ROWS_PER_RUN: usize = 64;
 
 /// Relevance and fusion.
 #[derive(Debug)]
@@ -44,21 +44,21 @@ struct Row {
 }
 
 impl Heads {
-    /// One answer for each image.
+    /// One answer for each image. Where a post brings no query, the empty text is filled in.
     pub fn answer(
         &mut self,
         images: &Array2<f32>,
-        mut fields: Fields,
+        fields: &mut Fields,
         metrics: &Metrics,
     ) -> Result<Vec<Answer>, ModelError> {
         let mut answers: Vec<Answer> = Vec::with_capacity(images.nrows());
         let rows = rows(&fields.present, self.effects);
         let told = if self.effects { fields.present.ncols() } else { 0 };
         if let Some(query) = &self.query {
-            query.fill(&mut fields);
+            query.fill(fields);
         }
         for run in rows.chunks(ROWS_PER_RUN) {
-            let (images, fields) = gather(run, images, &fields, self.query.as_ref());
+            let (images, fields) = gather(run, images, fields, self.query.as_ref());
             let weighed = self.relevance.weigh(&images, &fields, metrics)?;
             let probabilities = self.fuse(&weighed, run.len(), metrics)?;
             for (place, row) in run.iter().enumerate() {
@@ -76,7 +76,8 @@ impl Heads {
         Ok(answers)
     }
 
-    fn fuse(&mut self, weighed: &Weighed, rows: usize, metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
+    /// Probabilities f32 [B, L].
+    pub fn fuse(&mut self, weighed: &Weighed, rows: usize, metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
         let graph = self.fusion.file();
         let inputs = ort::inputs!["hyper" => lend(graph, &weighed.hyper)?, "target" => lend(graph, &weighed.target)?];
         let [probabilities] = self.fusion.run(inputs, rows, metrics)?;

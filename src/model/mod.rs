@@ -10,6 +10,7 @@ mod graph;
 mod onnx;
 mod query;
 mod relevance;
+mod rerun;
 mod runtime;
 mod settings;
 mod tag;
@@ -22,12 +23,13 @@ use ndarray::ArrayView1;
 
 pub use self::bundle::{Bundle, BundleError, Field, Image, InferredBy, Label, Precision, Tagger};
 pub use self::error::ModelError;
+pub use self::rerun::{Answer, Rerun, Variation};
 pub use self::runtime::rest;
 pub use self::settings::{Provider, Settings};
 pub use self::worker::score;
 
 use self::contract::Sizes;
-use self::fuse::{Answer, Heads};
+use self::fuse::Heads;
 use self::graph::Graph;
 use self::query::Query;
 use self::relevance::Relevance;
@@ -48,6 +50,7 @@ pub struct Model {
     fields: Vec<Arc<str>>,
     max_tokens: usize,
     provider: Provider,
+    keeps_traces: bool,
 }
 
 impl Model {
@@ -59,25 +62,13 @@ impl Model {
     pub fn load(bundle: &Bundle, settings: &Settings, empty_text: &[u32]) -> Result<Self, ModelError> {
         settings.validate()?;
         let environment = runtime::environment(settings)?;
-        let mut sizes = Sizes::given(&[
-            ("W", bundle.image.width),
-            ("H", bundle.image.height),
-            ("K", bundle.fields.len()),
-            ("1 + K", 1 + bundle.fields.len()),
-            ("L", bundle.labels.len()),
-            ("C", bundle.tagger.as_ref().map_or(0, |tagger| tagger.tags.len())),
-        ]);
+        let mut sizes = given_sizes(bundle);
         let mut open = |contract| Graph::open(contract, bundle, settings, &environment, &mut sizes);
         let image_encoder = open(&contract::IMAGE_ENCODER)?;
         let mut text_encoder = open(&contract::TEXT_ENCODER)?;
         let relevance = Relevance { graph: open(&contract::RELEVANCE)? };
         let fusion = open(&contract::FUSION)?;
-        let tagger = match (&bundle.tagger, bundle.inferred_field()) {
-            (Some(tagger), Some(field)) => {
-                Some(TagReader { graph: open(&contract::TAGGER)?, tagger: tagger.clone(), field })
-            }
-            _ => None,
-        };
+        let tagger = TagReader::open(bundle, &mut open)?;
         let query = Query::of(bundle, &mut text_encoder, empty_text)?;
         tracing::info!(
             bundle = bundle.name, version = bundle.version, digest = bundle.digest, license = bundle.license,
@@ -91,6 +82,7 @@ impl Model {
             fields: bundle.fields.iter().map(|field| field.name.as_str().into()).collect(),
             max_tokens: bundle.max_tokens,
             provider: settings.provider,
+            keeps_traces: false,
         })
     }
 
@@ -103,6 +95,11 @@ impl Model {
     pub fn retire(self) {
         let _at_work = runtime::at_work();
         drop(self);
+    }
+
+    /// From now on predictions carry the [`crate::message::Trace`] that a [`Rerun`] starts from, some 10 KB a post.
+    pub fn keep_traces(&mut self) {
+        self.keeps_traces = true;
     }
 
     /// Names of the fields, in the bundle's order.
@@ -126,14 +123,18 @@ impl Model {
             Some(tagger) => tagger.fill(&images, &mut fields, metrics)?,
             None => vec![Vec::new(); inputs.len()],
         };
-        let answers = self.heads.answer(&images, fields, metrics)?;
+        let answers = self.heads.answer(&images, &mut fields, metrics)?;
         let inferred = self.tagger.as_ref().map(|tagger| tagger.field);
-        Ok(answers
+        let mut predictions: Vec<Prediction> = answers
             .into_iter()
             .zip(tags)
             .zip(inputs)
             .map(|((answer, tags), input)| told(answer, tags, input, inferred))
-            .collect())
+            .collect();
+        if self.keeps_traces {
+            rerun::trace(&mut predictions, inputs, &images, &fields);
+        }
+        Ok(predictions)
     }
 
     /// What the graphs would say less clearly, or not at all.
@@ -158,7 +159,7 @@ impl Model {
     }
 }
 
-fn told(answer: Answer, inferred_tags: Vec<String>, input: &ModelInput, inferred: Option<usize>) -> Prediction {
+fn told(answer: fuse::Answer, inferred_tags: Vec<String>, input: &ModelInput, inferred: Option<usize>) -> Prediction {
     let stood_in = !inferred_tags.is_empty();
     Prediction {
         probabilities: answer.probabilities,
@@ -166,7 +167,20 @@ fn told(answer: Answer, inferred_tags: Vec<String>, input: &ModelInput, inferred
         effects: answer.effects,
         inferred: (0..input.fields.len()).map(|field| stood_in && inferred == Some(field)).collect(),
         inferred_tags,
+        trace: None,
     }
+}
+
+/// The axes whose size the manifest tells.
+fn given_sizes(bundle: &Bundle) -> Sizes {
+    Sizes::given(&[
+        ("W", bundle.image.width),
+        ("H", bundle.image.height),
+        ("K", bundle.fields.len()),
+        ("1 + K", 1 + bundle.fields.len()),
+        ("L", bundle.labels.len()),
+        ("C", bundle.tagger.as_ref().map_or(0, |tagger| tagger.tags.len())),
+    ])
 }
 
 /// Checks that numbers are not negative and sum to 1.

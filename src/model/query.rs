@@ -10,7 +10,7 @@ use super::graph::Graph;
 use crate::metrics::Metrics;
 
 /// The field that is the query.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Query {
     pub field: usize,
     /// f32 [Dt]: the embedding of the empty text.

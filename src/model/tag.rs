@@ -2,7 +2,8 @@
 
 use ndarray::{Array2, ArrayView1, Axis};
 
-use super::bundle::Tagger;
+use super::bundle::{Bundle, Tagger};
+use super::contract::{self, Contract};
 use super::encode::Fields;
 use super::error::ModelError;
 use super::graph::{Graph, lend, ranked};
@@ -18,6 +19,15 @@ pub(super) struct TagReader {
 }
 
 impl TagReader {
+    /// The bundle's tagger, if it has one that stands in for a field.
+    pub fn open(
+        bundle: &Bundle,
+        open: &mut impl FnMut(&'static Contract) -> Result<Graph, ModelError>,
+    ) -> Result<Option<Self>, ModelError> {
+        let (Some(tagger), Some(field)) = (&bundle.tagger, bundle.inferred_field()) else { return Ok(None) };
+        Ok(Some(Self { graph: open(&contract::TAGGER)?, tagger: tagger.clone(), field }))
+    }
+
     /// Fills the field for the posts that lack it, and returns for every post the tags told (none where the field was there).
     /// With no tag at the threshold there is nothing to say, and the field stays absent.
     pub fn fill(

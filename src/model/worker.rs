@@ -129,6 +129,7 @@ mod tests {
                 effects: vec![],
                 inferred: vec![],
                 inferred_tags: vec![],
+                trace: None,
             };
             Ok(inputs.iter().map(prediction).collect())
         }

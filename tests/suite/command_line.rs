@@ -14,10 +14,11 @@ fn run(command: &mut Command) -> (i32, String, String) {
 fn help_teaches_every_command() {
     let (code, help, _) = run(&mut sentistream(&["--help"]));
     assert_eq!(code, 0);
-    for word in ["run", "score", "feed", "dlq", "demo", "Exit codes", "SENTISTREAM__KAFKA__BROKERS"] {
+    for word in ["run", "score", "evaluate", "feed", "dlq", "demo", "Exit codes", "SENTISTREAM__KAFKA__BROKERS"] {
         assert!(help.contains(word), "{word} in {help}");
     }
-    for command in [&["run"][..], &["score"], &["feed"], &["dlq", "list"], &["dlq", "replay"], &["demo"]] {
+    for command in [&["run"][..], &["score"], &["evaluate"], &["feed"], &["dlq", "list"], &["dlq", "replay"], &["demo"]]
+    {
         let (code, help, _) = run(sentistream(command).arg("--help"));
         assert!(code == 0 && help.contains("Examples:"), "{help}");
     }

@@ -13,6 +13,7 @@ mod chaos;
 mod command_line;
 mod dead_letters;
 mod end_to_end;
+mod evaluate;
 mod exactly_once;
 mod fetch;
 mod hostile_corpus;

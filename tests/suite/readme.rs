@@ -66,8 +66,10 @@ fn links_lead_somewhere() {
         ("CHANGELOG.md", ""),
         ("CONTRIBUTING.md", ""),
         ("docs/bundle.md", "docs/"),
+        ("docs/evaluation.md", "docs/"),
         ("docs/memory.md", "docs/"),
         ("docs/messages.md", "docs/"),
+        ("docs/trial.md", "docs/"),
         ("models/default/README.md", "models/default/"),
     ];
     for (document, folder) in documents {
