@@ -51,9 +51,9 @@ fuzz: system-build ## make fuzz TARGET=envelope|image|text SECONDS=600: fuzz the
 hostile: ## remake tests/fixtures/hostile, the corpus of hostile records
 	@scripts/make-hostile
 
-models: models-venv ## make models/default anew (PyTorch, gigabytes); DATA=dir holds the labelled posts
-	@[[ -n "$(DATA)" ]] || { echo 'make models: say where the labelled posts are: make models DATA=dir' >&2; exit 1; }
-	PYTHONPATH=models .deps/models-venv/bin/python -m sentistream_models default --data "$(DATA)" --out models/default
+models: models-venv ## make models/default anew (PyTorch, gigabytes; an hour): DATA=dir holds the labelled posts, TEXTS=dir the labelled texts
+	@[[ -n "$(DATA)" && -n "$(TEXTS)" ]] || { echo 'make models: say where the labelled posts and texts are: make models DATA=dir TEXTS=dir' >&2; exit 1; }
+	PYTHONPATH=models .deps/models-venv/bin/python -m sentistream_models default --data "$(DATA)" --texts "$(TEXTS)" --out models/default
 
 test-models: models-venv ## test the Python package: graphs against PyTorch, imports, precisions (PyTorch, gigabytes)
 	cd models && HF_HUB_OFFLINE=1 ../.deps/models-venv/bin/python -m pytest

@@ -19,6 +19,7 @@ def arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     default = commands.add_parser("default", help="remake the whole bundle")
     default.add_argument("--out", type=Path, default=MODELS / "default")
+    default.add_argument("--texts", type=Path, required=True, help="folder of semeval.csv and rated.csv, to teach the text encoder with")
     evaluate = commands.add_parser("evaluate", help="print the cross-validated scores of the card")
     evaluate.add_argument("--bundle", type=Path, default=MODELS / "default")
     for command in (default, evaluate):
@@ -45,7 +46,7 @@ def main() -> None:
     elif chosen.command == "default":
         from .default import make_default
 
-        print(f"bundle digest {make_default(chosen.data, chosen.out, chosen.cache)}")
+        print(f"bundle digest {make_default(chosen.data, chosen.texts, chosen.out, chosen.cache)}")
     elif chosen.command == "evaluate":
         from .card import report_text
         from .default import evaluate_default

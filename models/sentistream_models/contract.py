@@ -10,8 +10,8 @@ from pathlib import Path
 
 FORMAT = 1
 NAME = "default"
-VERSION = "0.1.0"
-LICENSE = "research use: heads trained on MVSA-Single, encoders Apache-2.0"
+VERSION = "0.2.0"
+LICENSE = "research use: heads trained on MVSA-Single, text encoder taught on SemEval tweets; encoders Apache-2.0"
 SEED = 20251
 
 LABELS = ("negative", "neutral", "positive")
@@ -59,7 +59,8 @@ TOKENIZER = "tokenizer.json"
 TAG_NAMES = "tags.txt"
 CARD = "README.md"
 MANIFEST = "bundle.toml"
-BUNDLE_FILES = (IMAGE_ENCODER, TEXT_ENCODER, TAGGER, RELEVANCE, FUSION, TOKENIZER, TAG_NAMES, CARD)
+RUN_RECORD = "run.json"
+BUNDLE_FILES = (IMAGE_ENCODER, TEXT_ENCODER, TAGGER, RELEVANCE, FUSION, TOKENIZER, TAG_NAMES, CARD, RUN_RECORD)
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Makes the default bundle from beginning to end: encoders, features, cross-validation, final heads, graphs, measurements, card."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from .export import export_heads, memory_of
 from .features import Features, all_pixels, image_features, post_features, text_features
 from .measured import Measured
 from .posts import Post, read_posts, split_posts
+from .run_record import write_run
 from .runtime import Bundle, TextSide
 from .teach import Teaching
 from .train import Recipe, parameter_count, rows_of, train_heads
@@ -103,6 +104,8 @@ def make_bundle(data: Path, texts: Path, bundle: Path, cache: Path) -> str:
         versions={name: version(name) for name in PACKAGES},
     )
     (bundle / contract.CARD).write_text(card_text(measured), encoding="utf-8")
+    settings = {"data": data, "texts": texts, "recipe": asdict(RECIPE), "teaching": asdict(Teaching())}
+    write_run(bundle, "default", settings, asdict(measured))
     return contract.write_manifest(bundle)
 
 

@@ -16,7 +16,6 @@ from .contract import Field
 from .refused import Refused
 
 ENCODERS_MANIFEST = "encoders.toml"
-RUN_RECORD = "run.json"
 IMAGE_QUERY = "image"
 MOST_GRAPH_BYTES = 2**31 - 2**20  # protobuf's limit, less what nodes and names take
 
@@ -75,7 +74,7 @@ class Heads:
 
     labels: tuple[Label, ...]
     query: str = IMAGE_QUERY
-    files: tuple[str, ...] = field(default=(contract.RELEVANCE, contract.FUSION, contract.CARD, RUN_RECORD))
+    files: tuple[str, ...] = field(default=(contract.RELEVANCE, contract.FUSION, contract.CARD, contract.RUN_RECORD))
 
 
 def lines(section: Mapping[str, Any]) -> list[str]:
@@ -105,7 +104,7 @@ def manifest_text(encoders: Encoders, heads: Heads | None, digests: Mapping[str,
 
 def write_encoders(folder: Path, encoders: Encoders) -> None:
     """`encoders.toml`, beside the files it pins."""
-    digests = {name: contract.sha256(folder / name) for name in sorted([*encoders.files, RUN_RECORD])}
+    digests = {name: contract.sha256(folder / name) for name in sorted([*encoders.files, contract.RUN_RECORD])}
     (folder / ENCODERS_MANIFEST).write_text(manifest_text(encoders, None, digests), encoding="utf-8")
 
 
@@ -157,7 +156,7 @@ def read_heads(folder: Path) -> Heads | None:
     if "labels" not in manifest:
         return None
     labels = tuple(Label(item["name"], float(item["polarity"])) for item in manifest["labels"])
-    listed = [name for name in (contract.RELEVANCE, contract.FUSION, contract.CARD, RUN_RECORD) if name in manifest["files"]]
+    listed = [name for name in (contract.RELEVANCE, contract.FUSION, contract.CARD, contract.RUN_RECORD) if name in manifest["files"]]
     return Heads(labels, manifest.get("query", IMAGE_QUERY), tuple(listed))
 
 

@@ -12,7 +12,7 @@ import numpy
 from . import contract
 from .half import halve
 from .labelled import ListedPost, read_listed
-from .manifest import RUN_RECORD, Encoders, new_folder, read_encoders, read_heads, write_bundle, write_encoders
+from .manifest import Encoders, new_folder, read_encoders, read_heads, write_bundle, write_encoders
 from .preprocess import field_text, image_pixels, metadata_values
 from .quantise import Feed
 from .quantise_products import quantise_products
@@ -119,7 +119,7 @@ def export(chosen: argparse.Namespace) -> None:
     settings = {"source": source, "precision": chosen.precision, "fp32": fp32, "data": chosen.data, "seed": contract.SEED}
     write_run(target, "export", settings, found)
     if heads:
-        heads = replace(heads, files=tuple(dict.fromkeys([*heads.files, RUN_RECORD])))
+        heads = replace(heads, files=tuple(dict.fromkeys([*heads.files, contract.RUN_RECORD])))
         print(f"bundle in {target}, digest {write_bundle(target, encoders, heads)}")
     else:
         write_encoders(target, encoders)

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .manifest import RUN_RECORD
+from .contract import RUN_RECORD
 
 PACKAGES = ("numpy", "onnx", "onnxruntime", "pillow", "tokenizers", "torch", "transformers")
 
