@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use indicatif::ProgressBar;
 use sentistream::budget::Budget;
 use sentistream::message::{Assignment, Origin, Position, Record, Verdict};
 use sentistream::metrics::Metrics;
@@ -155,8 +156,9 @@ async fn main() {
     let posts =
         posts::open(&path, reading).expect("posts").take(most).collect::<Result<Vec<_>, _>>().expect("readable");
     let (mut on, mut off) = (Stream::start(&settings, true), Stream::start(&settings, false));
-    let mut pairs = Vec::new();
-    for round in 0..number("ROUNDS", 40) {
+    let (rounds, mut pairs) = (number("ROUNDS", 40), Vec::new());
+    let progress = ProgressBar::new(rounds as u64);
+    for round in 0..rounds {
         let pair = if round % 2 == 0 {
             let on = on.turn(&posts).await;
             (on, off.turn(&posts).await)
@@ -165,7 +167,9 @@ async fn main() {
             (on.turn(&posts).await, off)
         };
         pairs.push(pair);
+        progress.inc(1);
     }
+    progress.finish_and_clear();
     tell(&settings, &posts, &pairs, [&on, &off]);
 }
 
