@@ -99,10 +99,11 @@ short texts, in the form in which the worker encodes them; a third loss asks tha
 On {measured.teaching.held_out:,} texts held out: {told}.
 
 Heads: ARL with N = {sizes.arl_layers} layers (image as query, 8 tokens x {sizes.width}, {sizes.heads} heads; the fields share their projection and layer and differ by
-positional embedding), fusion with M = {sizes.fusion_blocks} cross-attention blocks of head width {sizes.fusion_head_width} (the paper: 6 of 64;
-fewer and narrower here to be cheap). {recipe.epochs} epochs of AdamW (rate {recipe.learning_rate}, decay {recipe.weight_decay}, batch {recipe.batch}), dropout {sizes.dropout}, label smoothing {recipe.label_smoothing}, class weights
+positional embedding; the paper: 4 or 3), fusion with M = {sizes.fusion_blocks} cross-attention blocks of head width {sizes.fusion_head_width} (the paper: 6 of 64).
+Fewer and narrower here to be cheap, and since more of them overfitted. {recipe.epochs} epochs of AdamW (rate {recipe.learning_rate}, decay {recipe.weight_decay}, batch {recipe.batch}), dropout {sizes.dropout} ({sizes.input_dropout} on embeddings), label smoothing {recipe.label_smoothing}, class weights
 (inverse frequency)^{recipe.class_weight_power}, averaged weights (decay {recipe.average_decay}). Each field is dropped with probability {recipe.drop_probability} and swapped for another post's
-with probability {recipe.swap_probability}; a ranking loss (weight {recipe.ranking_weight}) asks that a field's gate be higher with its own embedding than with another post's. The
+with probability {recipe.swap_probability}, and caption and tags together with probability {recipe.swap_all_probability}; of each picture one of six views is drawn (mirrored, cut
+elsewhere, compressed anew). A ranking loss (weight {recipe.ranking_weight}) asks that a field's gate be higher with its own embedding than with another post's. The
 shipped heads are trained on all posts by the recipe that was cross-validated."""
 
 
@@ -174,7 +175,8 @@ Printed by `{COMMAND} evaluate --data DATA`. The heads are trained anew in each 
 ## Relevance
 
 One weight for the image and one for each field present; a softmax over a learned gate for each, so they sum to 1 and an absent field has exactly 0. A field's
-gate reads its own projection, the image's and their product, plus its embedding's cosine with each other field present. The weight is what the model uses: in each
+gate reads its own projection, the image's and their product, plus its embedding's cosine with each other field present (each taken back, by a fixed linear
+map, to what it was before the text encoder was taught). The weight is what the model uses: in each
 ARL layer, hyper += sum over modalities of weight x LayerNorm(W_o MHA(query layer, modality)), and the target is the image's weight x
 LayerNorm(last query layer); nothing normalises again before the fusion reads them, so a weight of 0 silences a modality. The image, being the
 query, also steers how fields are read; that carries no weight.

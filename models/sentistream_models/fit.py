@@ -27,11 +27,9 @@ from .refused import Refused
 from .run_record import write_run
 from .runtime import TextSide, open_session, run_relevance
 from .scores import best_temperature, calibration_error, reliability, summary, tempered
-from .train import Recipe, predict, rows_of, train_heads
+from .train import Recipe, adapted, predict, rows_of, train_heads
 
 TOLERANCE = 1e-4
-FEWEST_STEPS = 300
-SMALLEST_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,8 @@ def check_lengths(features: Features) -> None:
 
 
 def recipe_for(posts: int, shape: Shape, seed: int) -> Recipe:
-    """The default bundle's recipe; few posts are gone through more often, in smaller batches."""
-    recipe = Recipe()
-    batch = max(SMALLEST_BATCH, min(recipe.batch, posts // 8))
-    epochs = max(recipe.epochs, -(-FEWEST_STEPS // max(1, posts // batch)))
-    return replace(recipe, shape=shape, seed=seed, batch=batch, epochs=epochs)
+    """The default bundle's, for as many posts as there are."""
+    return adapted(replace(Recipe(), shape=shape, seed=seed), posts)
 
 
 def cross_validate(features: Features, groups: numpy.ndarray, shape: Shape, seed: int) -> Fitted:

@@ -51,12 +51,12 @@ class HeadSizes:
     tokens: int = 8
     heads: int = 8
     inner: int = 128
-    arl_layers: int = 3
+    arl_layers: int = 2
     fusion_blocks: int = 2
     fusion_head_width: int = 32
     gate_width: int = 32
     dropout: float = 0.3
-    input_dropout: float = 0.3
+    input_dropout: float = 0.5
 
 
 class Attention(nn.Module):

@@ -19,6 +19,9 @@ from .contract import SEED
 from .features import Features
 from .heads import HeadSizes, SentiFormer, Shape
 
+FEWEST_STEPS = 200
+SMALLEST_BATCH = 8
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -26,22 +29,28 @@ class Recipe:
 
     sizes: HeadSizes = field(default_factory=HeadSizes)
     shape: Shape = field(default_factory=Shape)
-    epochs: int = 6
+    epochs: int = 5
     batch: int = 64
     learning_rate: float = 6e-4
     weight_decay: float = 0.05
     warm_up: float = 0.1
     drop_probability: float = 0.15
-    drop_all_probability: float = 0.0
     swap_probability: float = 0.1
-    swap_all_probability: float = 0.0
+    swap_all_probability: float = 0.15
     own_fields: tuple[int, ...] | None = None  # those that a post brings itself; without them all
-    ranking_weight: float = 0.7
-    ranking_rivals: int = 1
+    ranking_weight: float = 0.5
+    ranking_rivals: int = 4
     label_smoothing: float = 0.05
-    class_weight_power: float = 0.25
+    class_weight_power: float = 0.4
     average_decay: float = 0.99
     seed: int = SEED
+
+
+def adapted(recipe: Recipe, posts: int) -> Recipe:
+    """Few posts are gone through more often, in smaller batches."""
+    batch = max(SMALLEST_BATCH, min(recipe.batch, posts // 8))
+    epochs = max(recipe.epochs, -(-FEWEST_STEPS // max(1, posts // batch)))
+    return replace(recipe, batch=batch, epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,6 @@ def corrupted(rows: Rows, other: Rows, recipe: Recipe, generator: torch.Generato
     own[slice(None) if recipe.own_fields is None else list(recipe.own_fields)] = True
     swap |= own & (torch.rand(len(swap), 1, generator=generator) < recipe.swap_all_probability)
     drop = torch.rand(rows.present.shape, generator=generator) < recipe.drop_probability
-    drop |= torch.rand(len(drop), 1, generator=generator) < recipe.drop_all_probability
     fields = torch.where(swap.unsqueeze(-1), other.fields, rows.fields)
     present = torch.where(swap, other.present, rows.present) & ~drop
     return replace(rows, fields=fields, present=present)
