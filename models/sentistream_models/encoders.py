@@ -1,7 +1,9 @@
 """Makes the frozen part of the bundle: both encoders in int8, the tokenizer and the tagger; fp32 twins are kept for comparison."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy
 
@@ -15,7 +17,7 @@ from .quantise_text import quantise_text_encoder
 from .runtime import TextSide, padded_texts
 from .tagger import export_tagger, tag_names, tag_sentence
 from .teach import Taught, taught_encoder
-from .text_encoder import export_text_encoder, export_tokenizer, truncating_tokenizer
+from .text_encoder import TextEncoder, export_text_encoder, export_tokenizer, truncating_tokenizer
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_TEXTS = 400
@@ -29,11 +31,18 @@ def image_feeds(posts: list[Post], cache: Path) -> list[Feed]:
     return [{"pixels": numpy.ascontiguousarray(pixels[index][None])} for index in sorted(chosen)]
 
 
-def text_feeds(posts: list[Post], tokenizer: Path) -> list[Feed]:
+class Worded(Protocol):
+    """A post's words."""
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+
+def text_feeds(posts: Sequence[Worded], tokenizer: Path) -> list[Feed]:
     """A fixed draw of the posts' field texts and of tag sentences."""
     chooser = random.Random(contract.SEED)
     texts = sorted({text for post in posts for text in field_texts(post.metadata) if text})
-    chosen = chooser.sample(texts, CALIBRATION_TEXTS)
+    chosen = chooser.sample(texts, min(len(texts), CALIBRATION_TEXTS))
     chosen += [tag_sentence(name) for name in chooser.sample(tag_names(), CALIBRATION_TAGS)]
     cutting = truncating_tokenizer(tokenizer)
     return [padded_texts([cutting.encode(text).ids]) for text in chosen]
@@ -42,13 +51,18 @@ def text_feeds(posts: list[Post], tokenizer: Path) -> list[Feed]:
 def make_encoders(posts: list[Post], texts: Path, bundle: Path, cache: Path) -> tuple[Path, Taught]:
     """Writes encoders, tokenizer and tagger into the bundle; returns the folder of the fp32 twins, and the taught text encoder."""
     twins = cache / "fp32"
-    twins.mkdir(parents=True, exist_ok=True)
     export_tokenizer(bundle / contract.TOKENIZER)
     taught = taught_encoder(texts, bundle / contract.TOKENIZER, cache)
-    export_image_encoder(twins / contract.IMAGE_ENCODER)
-    export_text_encoder(taught.encoder, twins / contract.TEXT_ENCODER)
-    quantise_image_encoder(twins / contract.IMAGE_ENCODER, bundle / contract.IMAGE_ENCODER, image_feeds(posts, cache))
-    quantise_text_encoder(taught.encoder, bundle / contract.TEXT_ENCODER, text_feeds(posts, bundle / contract.TOKENIZER))
-    text = TextSide(bundle / contract.TOKENIZER, bundle / contract.TEXT_ENCODER)
-    export_tagger(text, bundle / contract.TAGGER, bundle / contract.TAG_NAMES)
+    write_graphs(taught.encoder, image_feeds(posts, cache), text_feeds(posts, bundle / contract.TOKENIZER), bundle, twins)
     return twins, taught
+
+
+def write_graphs(encoder: TextEncoder, images: list[Feed], texts: list[Feed], folder: Path, twins: Path) -> None:
+    """Encoders and tagger in int8, their ranges taken from the feeds, beside the tokenizer that is there; fp32 into `twins`."""
+    twins.mkdir(parents=True, exist_ok=True)
+    export_image_encoder(twins / contract.IMAGE_ENCODER)
+    export_text_encoder(encoder, twins / contract.TEXT_ENCODER)
+    quantise_image_encoder(twins / contract.IMAGE_ENCODER, folder / contract.IMAGE_ENCODER, images)
+    quantise_text_encoder(encoder, folder / contract.TEXT_ENCODER, texts)
+    text = TextSide(folder / contract.TOKENIZER, folder / contract.TEXT_ENCODER)
+    export_tagger(text, folder / contract.TAGGER, folder / contract.TAG_NAMES)
