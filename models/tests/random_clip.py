@@ -41,7 +41,9 @@ def tokenizer_of(start: int, end: int) -> CLIPTokenizer:
     trainer = trainers.BpeTrainer(vocab_size=900, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False)
     trained.train_from_iterator(TEXTS * 2, trainer)
     stored = json.loads(trained.to_str())["model"]
-    vocabulary = {**stored["vocab"], START: start, END: end}
+    every_byte = [f"{letter}{end_of_word}" for letter in alphabet for end_of_word in ("", "</w>")]  # CLIP knows them all
+    words = dict.fromkeys([*stored["vocab"], *every_byte])
+    vocabulary = {**{word: number for number, word in enumerate(words)}, START: start, END: end}
     return CLIPTokenizer(vocab=vocabulary, merges=[tuple(pair) for pair in stored["merges"]])
 
 

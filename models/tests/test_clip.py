@@ -58,6 +58,11 @@ def test_embeddings_are_those_of_transformers(
     assert numpy.abs(image[0] - image[1]).max() > 10 * TOLERANCE
 
 
+def test_the_tokenizer_knows_every_byte(small_clip: Clip) -> None:
+    text = text_side(small_clip)
+    assert all(text.tokens(word).count(49407) == 1 for word in ("cat, ", "q! ~", "\u0416\u4e2d 🫠", "\x01"))
+
+
 @pytest.mark.parametrize("fixture", ["full_clip", "small_clip"])
 def test_padding_is_exactly_without_effect(request: pytest.FixtureRequest, fixture: str) -> None:
     clip: Clip = request.getfixturevalue(fixture)

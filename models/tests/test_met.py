@@ -228,7 +228,7 @@ def expected_answers(clip: Clip, bundle: Path, image: Path, caption: str, prompt
     from sentistream_models.preprocess import image_pixels
 
     side = read_encoders(bundle).image
-    pixels = torch.from_numpy(image_pixels(Image.open(image), 224, 1.0)).permute(2, 0, 1) / 255
+    pixels = torch.from_numpy(image_pixels(Image.open(image), 224, 1.0).copy()).permute(2, 0, 1) / 255
     values = (pixels - torch.tensor(side.mean)[:, None, None]) / torch.tensor(side.std)[:, None, None]
     tokens = CLIPTokenizer.from_pretrained(clip.folder)([caption, prompt], padding=True, return_tensors="pt")
     network = Met(4, 6)
