@@ -1,5 +1,5 @@
 //! `sentistream evaluate`: how good a bundle is on posts that somebody has labelled. The posts go through the pipeline as any
-//! others; here their outcomes become numbers ([`Report`]) and a page to read ([`page`]).
+//! others; here their outcomes become numbers ([`Report`]) and a page to read ([`page()`]).
 //!
 //! ```text
 //! list ── labelled ──► pipeline ──► outcomes ──► cases ──┬─ measures, calibration, intervals ──┐

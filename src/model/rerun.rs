@@ -192,6 +192,26 @@ mod tests {
         assert_eq!(answers[1].relevance, predictions[0].relevance, "neighbours do not matter");
     }
 
+    /// Where the query is a field, the empty text stands in for it here as it does there.
+    #[test]
+    fn a_query_taken_away_is_a_query_never_brought() {
+        let copy = fixture::altered(|manifest| manifest.replacen("precision", "query = \"caption\"\nprecision", 1));
+        let settings = fixture::settings(copy.path(), crate::model::Provider::Cpu);
+        let bundle = Bundle::open(copy.path()).expect("a whole bundle");
+        let mut model = fixture::load(copy.path(), &settings).expect("a sound bundle");
+        model.keep_traces();
+        let posts = [fixture::post(128, [Some(&[4]), Some(&[5]), None]), fixture::post(128, [None, Some(&[5]), None])];
+        let told = model.predict(&posts.iter().collect::<Vec<_>>(), &Metrics::new()).expect("predicted");
+        let trace = |post: usize| as_it_was(told[post].trace.as_deref().expect("kept"));
+        let taken = Variation { without: vec![true, false, false], ..trace(0) };
+        let mut rerun = model.rerun(&bundle, &settings).expect("a sound bundle");
+        let answers = rerun.answer(&[trace(0), taken, trace(1)], &Metrics::new()).expect("answered");
+        for (answer, prediction) in answers.iter().zip([&told[0], &told[1], &told[1]]) {
+            assert_eq!((&answer.probabilities, &answer.relevance), (&prediction.probabilities, &prediction.relevance));
+        }
+        assert_ne!(answers[0], answers[1], "the caption says something");
+    }
+
     #[test]
     fn equal_pictures_have_equal_sums_and_traces_are_kept_only_where_asked_for() {
         let predictions = traced(&posts());
