@@ -65,6 +65,26 @@ def run_import_sentiformer(chosen: argparse.Namespace) -> None:
     import_sentiformer(chosen)
 
 
+def add_encoders(commands: "Commands") -> None:
+    """`encoders --data DATA --out FOLDER`."""
+    parser = commands.add_parser(
+        "encoders",
+        help="make the default bundle's encoders as they were pretrained (Apache-2.0)",
+        description="Makes EfficientNet-Lite0 and all-MiniLM-L6-v2 as they were pretrained, in int8, without what the research-only "
+        "tweets taught the default bundle's text encoder. `train --encoders` completes them into a bundle.",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="posts to take int8's ranges from; no labels needed")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.set_defaults(run=run_encoders)
+
+
+def run_encoders(chosen: argparse.Namespace) -> None:
+    """Imports, then runs."""
+    from .pretrained import make_pretrained
+
+    make_pretrained(chosen)
+
+
 def add_train(commands: "Commands") -> None:
     """`train --encoders DIR --data DATA --out BUNDLE`."""
     parser = commands.add_parser(
