@@ -198,11 +198,13 @@ query, also steers how fields are read; that carries no weight.
 - English first: the text encoder was trained on English, and most emoji are one unknown token to it.
 - Trained on {measured.posts:,} tweets, each labelled by one person; *neutral* is rare among them (a tenth), hence the low macro F1.
 - A lying field gets less weight than a true one only somewhat more often than not (the ROC AUC above); do not read relevance as a lie detector.
+- The recipe was chosen on two of the five folds, so the scores above are a little kinder than new posts will be.
+- The posts of a fold resemble those of the others even where none is a duplicate (one feed, one time). Posts of another feed will score lower.
 - The image alone says little here: compare the row *image only* with the floors. The heads lean on text; they are not an image classifier.
 - Texts are cut at {MAX_TOKENS} tokens; the picture is its centred square.
 
 ## How to remake it
 
-`{COMMAND} default --data DATA --out models/default`, with `models/requirements.txt` installed and `models/` on `PYTHONPATH`. Seeds are fixed; floating-point
-sums may differ between CPUs, and with them the digests.
+`{COMMAND} default --data DATA --texts TEXTS --out models/default` (TEXTS: the labelled tweets and rated texts), with `models/requirements.txt` installed and `models/` on `PYTHONPATH`. Seeds are fixed; floating-point
+sums may differ between CPUs and numbers of threads, and with them the digests. `run.json` beside this page has every setting and number.
 """

@@ -109,7 +109,7 @@ def head_independence(bundle: Bundle, features: Features) -> dict[str, float]:
 
     def run(start: int, size: int) -> list[Array]:
         part = slice(start, start + size)
-        outputs = run_relevance(bundle.relevance, features.image[part], features.fields[part], present[part])
+        outputs = run_relevance(bundle.relevance, features.image[part, 0], features.fields[part], present[part])
         return [*outputs, bundle.fusion.run(None, {"hyper": outputs[0], "target": outputs[1]})[0]]
 
     alone = stacked([run(row, 1) for row in range(count)])
@@ -153,7 +153,7 @@ def quantisation_cost(bundle: Path, twins: Path, sample: Sample) -> dict[str, tu
 def tag_sentence_fidelity(bundle: Bundle, features: Features, count: int = 300) -> tuple[float, float]:
     """Mean and least cosine between `tag_embedding` and the text encoder's embedding of the sentence it stands in for."""
     found, expected = [], []
-    for row in features.image[:: len(features.image) // count]:
+    for row in features.image[:: len(features.image) // count, 0]:
         tag_scores, embedding = bundle.tagger.run(None, {"image_embedding": row[None]})
         best = numpy.argsort(-tag_scores[0], kind="stable")[: contract.MAX_TAGS]
         told = [tag for tag in best if tag_scores[0][tag] >= contract.TAG_THRESHOLD] or [best[0]]
