@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy
 import torch
-from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
 from . import contract
 from .export import export_heads, memory_of
 from .features import Features
 from .heads import IMAGE, SentiFormer, Shape
-from .labelled import ListedPost, labels_of, read_labelled
+from .labelled import FEWEST_POSTS, UNREADABLE, ListedPost, labels_of, read_labelled
 from .manifest import IMAGE_QUERY, Encoders, Heads, Label, new_folder, read_encoders, write_bundle
-from .posts import grouped, split_by_group
+from .posts import Split, grouped, split_by_group
 from .preprocess import field_text, image_pixels, metadata_values
 from .refused import Refused
 from .run_record import write_run
@@ -94,7 +93,7 @@ def features_of(extractor: Extractor, posts: list[ListedPost], names: list[str])
     for post in tqdm(posts, desc="posts"):
         try:
             image = extractor.image(post)
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+        except UNREADABLE:
             continue
         rows, there = extractor.fields(post, image)
         images.append(image[None])
@@ -114,6 +113,22 @@ def check_lengths(features: Features) -> None:
         raise Refused(
             "the text encoder's embeddings are not of unit length; make the encoders with `import-clip`, without --unnormalised"
         )
+
+
+def check_groups(labels: numpy.ndarray, groups: numpy.ndarray, names: tuple[Label, ...]) -> None:
+    """Copies of a post stay in one fold, so it is different posts that each label needs."""
+    counts = [len(set(groups[labels == index].tolist())) for index in range(len(names))]
+    if few := [f"{label.name} ({count})" for label, count in zip(names, counts, strict=True) if count < FEWEST_POSTS]:
+        raise Refused(f"each label needs {FEWEST_POSTS} posts that are no copies of each other; too few: {', '.join(few)}")
+
+
+def fair_probabilities(logits: numpy.ndarray, labels: numpy.ndarray, split: Split) -> numpy.ndarray:
+    """Each fold's, at the temperature that the other folds ask for."""
+    found = numpy.zeros_like(logits)
+    for _, test in split.folds:
+        others = numpy.setdiff1d(numpy.arange(len(labels)), test)
+        found[test] = tempered(logits[test], best_temperature(logits[others], labels[others]))
+    return found
 
 
 def recipe_for(posts: int, shape: Shape, seed: int) -> Recipe:
@@ -140,7 +155,7 @@ def cross_validate(features: Features, groups: numpy.ndarray, shape: Shape, seed
             "95% interval": {"from": vars(found.low), "to": vars(found.high)},
             "always the commonest label": float(numpy.bincount(labels).max() / len(labels)),
             "temperature": temperature,
-            "expected calibration error": calibration_error(reliability(tempered(logits, temperature), labels)),
+            "expected calibration error": calibration_error(reliability(fair_probabilities(logits, labels, split), labels)),
             "relevance, mean": relevance.mean(axis=0).tolist(),
         },
     )
@@ -176,7 +191,7 @@ def card_text(encoders: Encoders, labels: tuple[Label, ...], posts: int, fitted:
 {rows}
 
 Always the commonest label: {fitted.metrics["always the commonest label"]:.3f}. Expected calibration error
-{fitted.metrics["expected calibration error"]:.3f}, at temperature {fitted.temperature:.3f}. The heads that ship were trained on all
+{fitted.metrics["expected calibration error"]:.3f}, each fold at the temperature of the others ({fitted.temperature:.3f} ships). The heads that ship were trained on all
 these posts by the recipe that was scored. `run.json` has the settings and versions.
 """
 
@@ -204,6 +219,7 @@ def fit(chosen: argparse.Namespace) -> None:
     check_lengths(features)
     shape = Shape(*extractor.widths, fields=len(given.fields), labels=len(labels), query=query)
     groups = grouped([list(post.duplicate_keys()) for post in readable])
+    check_groups(features.labels, groups, labels)
     fitted = cross_validate(features, groups, shape, chosen.seed)
     everything = rows_of(features, numpy.arange(len(readable)))
     model = train_heads(everything, recipe_for(len(readable), shape, chosen.seed), "final heads")

@@ -12,12 +12,12 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import regex
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .manifest import Label
 from .preprocess import LINK, MENTION, collapse
@@ -26,6 +26,8 @@ from .refused import Refused
 ENDINGS = ("jpg", "jpeg", "png", "webp", "gif")
 LISTS = ("posts.jsonl", "posts.csv")
 FEWEST_POSTS = 5  # of a label: one for each fold
+MOST_CELL_CHARACTERS = 1_000_000
+UNREADABLE = (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError)
 POSITIVE, NEGATIVE, NEUTRAL = ("positive", "amusement", "awe", "contentment", "excitement", "joy"), (
     "negative", "anger", "disgust", "fear", "sadness",
 ), ("neutral",)  # fmt: skip
@@ -72,7 +74,7 @@ def read_listed(data: Path) -> list[ListedPost]:
 def read_labelled(data: Path) -> tuple[list[ListedPost], int]:
     """The labelled posts, and how many had no label."""
     posts = read_listed(data)
-    labelled = [post for post in posts if post.label]
+    labelled = [replace(post, label=post.label.casefold()) for post in posts if post.label]
     if not labelled:
         raise Refused(f"{data} has no labelled post; give each a `label` (a column, or a key beside `id`)")
     return labelled, len(posts) - len(labelled)
@@ -80,14 +82,23 @@ def read_labelled(data: Path) -> tuple[list[ListedPost], int]:
 
 def csv_posts(path: Path) -> Iterator[ListedPost]:
     """A CSV's rows."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+    csv.field_size_limit(MOST_CELL_CHARACTERS)
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
         if not {"image", "id"} & set(columns):
             raise Refused(f"{path} needs a column `image` or `id`; it has {', '.join(columns) or 'none'}")
-        for row in reader:
+        for row in rows_of(reader, path):
             cells = {name: value for name, value in row.items() if isinstance(value, str) and value}
             yield ListedPost(cells.get("label", "").strip(), csv_image(path, cells, reader.line_num), csv_metadata(cells))
+
+
+def rows_of(reader: "csv.DictReader[str]", path: Path) -> "Iterator[dict[str | Any, str | Any]]":
+    """Its rows; what is no CSV is refused by its line."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise Refused(f"{path}, line {reader.line_num}: {error}") from error
 
 
 def csv_image(path: Path, cells: Mapping[str, str], line: int) -> Path:
@@ -121,7 +132,7 @@ def words(cell: str) -> list[str]:
 
 def json_posts(path: Path) -> Iterator[ListedPost]:
     """A JSONL's lines."""
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield json_post(path, number, line)
@@ -133,10 +144,23 @@ def json_post(path: Path, number: int, line: str) -> ListedPost:
         post = json.loads(line)
         image, label = post["image"], post.get("label")
         source = path.parent / image["path"] if "path" in image else base64.b64decode(image["data"], validate=True)
-        return ListedPost("" if label is None else str(label).strip(), source, post.get("metadata") or {})
+        return ListedPost("" if label is None else str(label).strip(), source, checked_metadata(post.get("metadata") or {}))
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         wanted = '{"id", "label", "image": {"path": …} or {"data": …}, "metadata"}'
         raise Refused(f"{path}, line {number}: not a post like {wanted} ({error})") from error
+
+
+def checked_metadata(metadata: Any) -> dict[str, Any]:
+    """Of the types that docs/messages.md has."""
+    texts = [metadata.get(key) for key in ("caption", "scene", "place", "taken_at")]
+    tags, objects = metadata.get("tags") or [], metadata.get("objects") or []
+    if not all(text is None or isinstance(text, str) for text in [*texts, *tags]):
+        raise TypeError("metadata: texts must be texts, and tags a list of them")
+    if not all(isinstance(item, dict) and isinstance(item.get("label"), str) for item in objects):
+        raise TypeError("metadata.objects must be a list of objects with a label")
+    if not isinstance(metadata, dict) or not isinstance(tags, list) or not isinstance(objects, list):
+        raise TypeError("metadata must be an object, its tags and objects lists")
+    return metadata
 
 
 def polarities(option: str) -> dict[str, float]:
@@ -146,7 +170,7 @@ def polarities(option: str) -> dict[str, float]:
         named = regex.fullmatch(r"\s*(.+?)\s*=\s*([+-]?\d*\.?\d+)\s*", part)
         if not named or not -1 <= float(named[2]) <= 1:
             raise Refused(f"--labels: {part!r} is not name=polarity with a polarity from -1 to 1")
-        found[named[1]] = float(named[2])
+        found[named[1].casefold()] = float(named[2])
     return found
 
 

@@ -127,15 +127,33 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{path} is not TOML: {error}") from error
-    for name, listed in manifest.get("files", {}).items():
+    for name, listed in files_of(manifest, path).items():
         if not (folder / name).is_file() or contract.sha256(folder / name) != listed:
             raise Refused(f"{folder / name} is not the file that {path.name} lists; make or fetch the folder again")
     return manifest
 
 
+def files_of(manifest: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """`[files]`: names without a folder, since what they name is copied beside the next manifest."""
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        raise Refused(f"{path} has no table [files] of names and SHA-256 digests")
+    if outside := [name for name in files if Path(name).name != name]:
+        raise Refused(f"{path} lists {outside[0]!r}; a file lies beside the manifest, and its name has no folder")
+    return files
+
+
 def read_encoders(folder: Path) -> Encoders:
-    """The encoders of a bundle or of an encoders' folder."""
+    """The encoders of a bundle or of an encoders' folder; every file of theirs is listed in the manifest."""
     manifest = read_manifest(folder)
+    encoders = described_encoders(folder, manifest)
+    if unlisted := [name for name in encoders.files if name not in manifest["files"]]:
+        raise Refused(f"the manifest in {folder} does not list {', '.join(unlisted)} under [files]")
+    return encoders
+
+
+def described_encoders(folder: Path, manifest: Mapping[str, Any]) -> Encoders:
+    """As the manifest has them."""
     try:
         image, tagger = manifest["image"], manifest.get("tagger")
         sides = {"mean": tuple(image["mean"]), "std": tuple(image["std"])}
@@ -155,14 +173,19 @@ def read_heads(folder: Path) -> Heads | None:
     manifest = read_manifest(folder)
     if "labels" not in manifest:
         return None
-    labels = tuple(Label(item["name"], float(item["polarity"])) for item in manifest["labels"])
+    try:
+        labels = tuple(Label(item["name"], float(item["polarity"])) for item in manifest["labels"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(f"the labels in the manifest of {folder} are not as docs/bundle.md has them: {error}") from error
     listed = [name for name in (contract.RELEVANCE, contract.FUSION, contract.CARD, contract.RUN_RECORD) if name in manifest["files"]]
     return Heads(labels, manifest.get("query", IMAGE_QUERY), tuple(listed))
 
 
 def new_folder(path: Path, wanted: Sequence[Path] = ()) -> Path:
-    """An output folder: made, and refused where it would write over what it is made from."""
+    """An output folder: made, and refused where something is in it, or it is what is read."""
     if any(path.resolve() == source.resolve() for source in wanted):
         raise Refused(f"--out {path} is the folder that is read; name another")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise Refused(f"--out {path} is there already; name a new folder, or an empty one")
     path.mkdir(parents=True, exist_ok=True)
     return path

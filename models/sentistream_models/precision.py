@@ -11,7 +11,7 @@ import numpy
 
 from . import contract
 from .half import halve
-from .labelled import ListedPost, read_listed
+from .labelled import UNREADABLE, ListedPost, read_listed
 from .manifest import Encoders, new_folder, read_encoders, read_heads, write_bundle, write_encoders
 from .preprocess import field_text, image_pixels, metadata_values
 from .quantise import Feed
@@ -39,7 +39,7 @@ def feeds_of(folder: Path, encoders: Encoders, posts: Sequence[ListedPost], coun
         try:
             with post.opened() as picture:
                 images += [image_pixels(picture, side.width, side.crop)[None]] if len(images) < count else []
-        except (OSError, ValueError, SyntaxError):
+        except UNREADABLE:
             continue
         if len(images) >= count and len(texts) > count:
             break

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from . import contract
 from .contract import CAPTION, LABELS, SEED, TAGS, TEXT_WIDTH
 from .posts import field_texts
 from .runtime import padded_texts
@@ -163,9 +164,10 @@ def teach(examples: list[Example], teaching: Teaching) -> tuple[Pupil, dict[str,
 
 @torch.no_grad()
 def memory_of(encoder: TextEncoder, examples: list[Example], count: int = 4000) -> Tensor:
-    """[Dt, Dt]: what the embeddings (rows) were before the teaching, by least squares over some of the texts."""
+    """[Dt, Dt]: what the embeddings (rows) were before the teaching, by least squares over the first of the texts."""
     before = TextEncoder().eval()
-    batches_of = [examples[at : at + 32] for at in range(0, count, 32)]
+    some = examples[:count]
+    batches_of = [some[at : at + 32] for at in range(0, len(some), 32)]
     pairs = [(encoder(*inputs_of(batch)), before(*inputs_of(batch))) for batch in tqdm(batches_of, desc="memory")]
     after, told = (torch.cat(side) for side in zip(*pairs, strict=True))
     return torch.linalg.lstsq(after.double(), told.double()).solution.float()
@@ -181,9 +183,10 @@ class Taught:
 
 
 def taught_encoder(folder: Path, tokenizer_file: Path, cache: Path) -> Taught:
-    """The encoder taught on the folder's texts; kept in the cache under the teaching's settings, since it takes its time."""
+    """The encoder taught on the folder's texts; kept in the cache under the digest of settings and texts, since it takes its time."""
     teaching = Teaching()
-    kept = cache / f"taught-{hashlib.sha256(repr(teaching).encode()).hexdigest()[:16]}.pt"
+    digests = "".join(contract.sha256(path) for path in (folder / "semeval.csv", folder / "rated.csv", tokenizer_file))
+    kept = cache / f"taught-{hashlib.sha256(f'{teaching}{digests}'.encode()).hexdigest()[:16]}.pt"
     if not kept.exists():
         torch.set_num_threads(os.cpu_count() or 1)
         examples = read_texts(folder, tokenizer_file)
