@@ -9,7 +9,7 @@ import numpy
 import pytest
 from conftest import Clip
 
-from sentistream_models import contract, fit
+from sentistream_models import contract, fit, train
 from sentistream_models.labelled import ListedPost, labels_of, list_of, read_labelled, read_listed
 from sentistream_models.manifest import Label, read_encoders
 from sentistream_models.posts import grouped, split_by_group
@@ -42,7 +42,7 @@ def arguments(clip: Clip, data: Path, out: Path, **changed: object) -> argparse.
 def test_heads_are_fitted_to_own_posts(
     small_clip: Clip, golden_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    monkeypatch.setattr(fit, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(train, "FEWEST_STEPS", 60)
     data = posts_folder(tmp_path / "data", golden_folder)
     fit.fit(arguments(small_clip, data, tmp_path / "out", query=query))
     manifest = tomllib.loads((tmp_path / "out" / contract.MANIFEST).read_text())
@@ -141,5 +141,5 @@ def test_duplicates_stay_on_one_side() -> None:
     groups = grouped([[("text", "a")], [("text", "b"), ("image", "x")], [("image", "x"), ("text", "a")], [("text", "c")]])
     assert groups[0] == groups[1] == groups[2] != groups[3]
     labels, many = numpy.array([0, 1] * 30), numpy.repeat(numpy.arange(20), 3)
-    for train, test in split_by_group(labels, many, seed=3).folds:
-        assert not set(many[train]) & set(many[test])
+    for taught, asked in split_by_group(labels, many, seed=3).folds:
+        assert not set(many[taught]) & set(many[asked])
