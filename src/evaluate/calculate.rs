@@ -1,10 +1,12 @@
 //! Calculates a [`Report`] from the outcomes of labelled posts. Pure.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 
 use super::calibration;
 use super::cases::{Case, Cases};
-use super::conditions::Condition;
+use super::conditions::{Condition, partners};
 use super::findings::Findings;
 use super::intervals::{Measured, bootstrap, wilson};
 use super::labelled::Labelled;
@@ -187,23 +189,34 @@ fn noise(cases: &[Case], fields: &[String], labels: usize, reruns: &Reruns) -> N
         noise::curve(labels, &hits)
     };
     let swapped = answers(Condition::Swapped).map_or(&[][..], Vec::as_slice);
-    let separations = fields.iter().enumerate();
+    let (separations, partners) = (fields.iter().enumerate(), partners(cases));
     Noise {
+        swapped_posts: partners.iter().enumerate().filter(|(post, partner)| post != *partner).count() as u64,
         posts_with_metadata: cases.iter().filter(|case| case.has_metadata()).count() as u64,
         removed: curve(Condition::Removed),
         swapped: curve(Condition::Swapped),
-        weight_roc_auc: separations.map(|(place, field)| (field.clone(), separation(cases, swapped, place))).collect(),
+        weight_roc_auc: separations
+            .map(|(place, field)| (field.clone(), separation(cases, swapped, &partners, place)))
+            .collect(),
     }
 }
 
-/// How often a field's weight is higher with the post's own metadata than with another's, over posts that bring the field and
-/// have it either way.
-fn separation(cases: &[Case], swapped: &[Answer], field: usize) -> Option<f64> {
-    let brings = |case: &&Case| case.trace.texts.get(field).is_some_and(Option::is_some);
-    let weight = |relevance: &[f32]| relevance.get(1 + field).copied().filter(|weight| *weight > 0.0);
-    let pairs = cases.iter().zip(swapped).filter(|(case, _)| brings(case));
-    let both = pairs.filter_map(|(case, answer)| Some((weight(&case.relevance)?, weight(&answer.relevance)?)));
-    roc_auc(both.flat_map(|(own, other)| [(own, true), (other, false)]))
+/// How often a field's weight is higher with the post's own metadata than with its partner's, ties by half, over posts that bring
+/// the field and whose partner brings another text for it.
+fn separation(cases: &[Case], swapped: &[Answer], partners: &[usize], field: usize) -> Option<f64> {
+    let tokens = |case: &Case| case.trace.texts.get(field)?.as_ref().map(|text| text.tokens.clone());
+    let weight = |relevance: &[f32]| relevance.get(1 + field).copied();
+    let pairs = cases.iter().zip(swapped).zip(partners).filter_map(|((case, answer), partner)| {
+        (tokens(case)? != tokens(cases.get(*partner)?)?)
+            .then_some((weight(&case.relevance)?, weight(&answer.relevance)?))
+    });
+    let wins = pairs.map(|(own, other)| match own.partial_cmp(&other) {
+        Some(Ordering::Greater) => 1.0,
+        Some(Ordering::Equal) => 0.5,
+        _ => 0.0,
+    });
+    let (sum, posts) = wins.fold((0.0, 0u64), |(sum, posts), win| (sum + win, posts + 1));
+    (posts > 0).then(|| sum / count(posts))
 }
 
 fn weight(cases: &[Case], place: usize, name: &str) -> Relevance {
@@ -219,5 +232,27 @@ fn weight(cases: &[Case], place: usize, name: &str) -> Relevance {
         right: mean(&|case, _| case.is_right()),
         wrong: mean(&|case, _| !case.is_right()),
         where_present: mean(&|_, weight| weight > 0.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mistakes::tests::case;
+    use super::*;
+
+    #[test]
+    fn a_weight_is_compared_with_that_of_another_post_s_text_only() {
+        let answer = |weight: f32| Answer { probabilities: vec![], relevance: vec![1.0 - weight, weight, 0.0] };
+        let mut cases: Vec<Case> = [1, 1, 2, 3, 4].into_iter().map(|picture| case(picture, 0.5)).collect();
+        cases[4].trace.texts[0] = None;
+        let told = |weights: [f32; 5], partners: [usize; 5]| separation(&cases, &weights.map(answer), &partners, 0);
+        // Won by the first, lost by the second, even for the third; the fourth's partner and the fifth itself bring nothing.
+        assert_eq!(told([0.1, 0.9, 0.5, 0.1, 0.1], [2, 2, 3, 4, 0]), Some(0.5));
+        assert_eq!(
+            told([0.1, 0.9, 0.5, 0.1, 0.1], [2, 0, 3, 4, 0]),
+            Some(0.75),
+            "the second's partner has the same text"
+        );
+        assert_eq!(told([0.1; 5], [0, 1, 2, 3, 4]), None, "nobody found another");
     }
 }

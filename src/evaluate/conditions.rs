@@ -52,8 +52,8 @@ impl Condition {
     }
 }
 
-/// For each post another one whose metadata it could have by mistake: where there is any, one with other metadata. The same
-/// posts have the same partners.
+/// For each post another one whose metadata it could have by mistake: one with metadata, and other metadata. A post that has none, or
+/// finds none, is its own partner. The same posts have the same partners.
 pub fn partners(cases: &[Case]) -> Vec<usize> {
     let mut circle: Vec<usize> = (0..cases.len()).collect();
     Rng::with_seed(SEED).shuffle(&mut circle);
@@ -62,7 +62,7 @@ pub fn partners(cases: &[Case]) -> Vec<usize> {
         let (before, from) = circle.split_at(place);
         let mut others = from.iter().skip(1).chain(before).take(TRIES);
         let differs = |other: &&usize| match (cases.get(*post), cases.get(**other)) {
-            (Some(post), Some(other)) => !post.texts().eq(other.texts()),
+            (Some(post), Some(other)) => post.has_metadata() && other.has_metadata() && !post.texts().eq(other.texts()),
             _ => false,
         };
         if let (Some(partner), Some(other)) = (partners.get_mut(*post), others.find(differs)) {
@@ -133,6 +133,9 @@ mod tests {
         }
         assert_eq!(found, partners(&cases));
         assert_eq!(partners(&cases[..2]), [0, 1], "none differs");
+        let mut bare = vec![case(1, 0.5), case(2, 0.5), case(3, 0.5)];
+        bare[1].trace.texts[0] = None;
+        assert_eq!(partners(&bare), [2, 1, 0], "none to lose, and none to give");
         assert!(partners(&[]).is_empty());
     }
 }

@@ -164,6 +164,8 @@ pub struct Ablated {
 pub struct Noise {
     /// Posts that have metadata to lose.
     pub posts_with_metadata: u64,
+    /// Of those, posts that found another's to be swapped with.
+    pub swapped_posts: u64,
     /// More and more posts without their metadata.
     pub removed: Vec<noise::Point>,
     /// More and more posts with another post's.
