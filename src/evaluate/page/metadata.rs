@@ -65,7 +65,8 @@ pub(super) fn noise(report: &Report) -> Markup {
             }
         }
         p {
-            "How often a field weighs more with the post's own metadata than with another's (ROC AUC; 0.5 is chance): "
+            (noise.swapped_posts) " posts found another's metadata; the others stay as they are. "
+            "How often a field weighs more with the post's own text than with another post's (ties by half; 0.5 is chance): "
             @for (place, (field, area)) in noise.weight_roc_auc.iter().enumerate() {
                 @if place > 0 { ", " }
                 bdi { (field) } " " (three_or_none(*area))
