@@ -1,10 +1,9 @@
-"""What the default bundle is: its fields, labels, sizes and files, and the manifest that says so (docs/bundle.md).
+"""What the default bundle is: its fields, labels, sizes and files (docs/bundle.md).
 
 Everything that two modules must agree on stands here, and nothing else.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,39 +65,3 @@ BUNDLE_FILES = (IMAGE_ENCODER, TEXT_ENCODER, TAGGER, RELEVANCE, FUSION, TOKENIZE
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def toml_string(text: str) -> str:
-    """A basic TOML string; the names used here hold no control characters."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def manifest_text(digests: Mapping[str, str]) -> str:
-    """`bundle.toml` for these files."""
-    mean, std = PIXEL_ZERO / 255, PIXEL_SCALE / 255
-    lines = [
-        f"format = {FORMAT}",
-        f"name = {toml_string(NAME)}",
-        f"version = {toml_string(VERSION)}",
-        f"license = {toml_string(LICENSE)}",
-        'precision = "int8"',
-    ]
-    for label, polarity in zip(LABELS, POLARITIES, strict=True):
-        lines += ["", "[[labels]]", f"name = {toml_string(label)}", f"polarity = {polarity}"]
-    lines += ["", "[image]", f"width = {IMAGE_SIZE}", f"height = {IMAGE_SIZE}", f"crop = {IMAGE_CROP}"]
-    lines += [f"mean = [{mean:.6f}, {mean:.6f}, {mean:.6f}]", f"std = [{std:.6f}, {std:.6f}, {std:.6f}]"]
-    lines += ["", "[text]", f"max_tokens = {MAX_TOKENS}"]
-    for field in FIELDS:
-        lines += ["", "[[fields]]", f"name = {toml_string(field.name)}"]
-        lines += [f"parts = [{', '.join(map(toml_string, field.parts))}]"]
-        lines += [f"inferred_by = {toml_string(field.inferred_by)}"] if field.inferred_by else []
-    lines += ["", "[tagger]", f"threshold = {TAG_THRESHOLD}", f"max_tags = {MAX_TAGS}", f'tags_file = "{TAG_NAMES}"']
-    lines += ["", "[files]"] + [f"{toml_string(name)} = {toml_string(digest)}" for name, digest in digests.items()]
-    return "\n".join(lines) + "\n"
-
-
-def write_manifest(bundle: Path) -> str:
-    """Writes `bundle.toml` beside the files it pins; returns the bundle's digest."""
-    manifest = bundle / MANIFEST
-    manifest.write_text(manifest_text({name: sha256(bundle / name) for name in sorted(BUNDLE_FILES)}))
-    return sha256(manifest)

@@ -13,6 +13,7 @@ from .encoders import make_encoders
 from .evaluate import Report, asked_with, report
 from .export import export_heads, memory_of
 from .features import Features, all_pixels, image_features, post_features, text_features
+from .manifest import Heads, Label, default_encoders, write_bundle
 from .measured import Measured
 from .posts import Post, read_posts, split_posts
 from .run_record import write_run
@@ -109,7 +110,8 @@ def make_bundle(data: Path, texts: Path, bundle: Path, cache: Path) -> str:
     (bundle / contract.CARD).write_text(card_text(measured), encoding="utf-8")
     settings = {"data": data, "texts": texts, "recipe": asdict(RECIPE), "teaching": asdict(Teaching())}
     write_run(bundle, "default", settings, asdict(measured))
-    return contract.write_manifest(bundle)
+    labels = tuple(Label(*pair) for pair in zip(contract.LABELS, contract.POLARITIES, strict=True))
+    return write_bundle(bundle, default_encoders(contract.NAME, contract.LICENSE), Heads(labels))
 
 
 def evaluate_default(data: Path, bundle: Path, cache: Path) -> Report:

@@ -24,6 +24,7 @@ from .scores import (
     Summary,
     best_temperature,
     calibration_error,
+    fairly_tempered,
     reliability,
     scores,
     separation,
@@ -216,14 +217,8 @@ def calibration(held: list[Held]) -> Calibration:
     """Of the logits under no noise."""
     logits, labels = [fold.logits[ALL] for fold in held], [fold.labels for fold in held]
     everything, answers = numpy.concatenate(logits), numpy.concatenate(labels)
-    fair = []
-    for index in range(len(held)):
-        others = [other for other in range(len(held)) if other != index]
-        found = best_temperature(
-            numpy.concatenate([logits[other] for other in others]), numpy.concatenate([labels[other] for other in others])
-        )
-        fair.append(tempered(logits[index], found))
-    bins = reliability(numpy.concatenate(fair), answers)
+    tests = numpy.split(numpy.arange(len(answers)), numpy.cumsum([len(fold) for fold in labels])[:-1])
+    bins = reliability(fairly_tempered(everything, answers, tests), answers)
     raw = reliability(tempered(everything, 1.0), answers)
     return Calibration(best_temperature(everything, answers), calibration_error(raw), calibration_error(bins), bins)
 

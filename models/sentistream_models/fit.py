@@ -20,12 +20,12 @@ from .features import Features
 from .heads import IMAGE, SentiFormer, Shape
 from .labelled import FEWEST_POSTS, UNREADABLE, ListedPost, labels_of, read_labelled
 from .manifest import IMAGE_QUERY, Encoders, Heads, Label, new_folder, read_encoders, write_bundle
-from .posts import Split, grouped, split_by_group
+from .posts import duplicate_keys, grouped, split_by_group
 from .preprocess import field_text, image_pixels, metadata_values
 from .refused import Refused
 from .run_record import write_run
 from .runtime import TextSide, open_session, run_relevance
-from .scores import best_temperature, calibration_error, reliability, summary, tempered
+from .scores import best_temperature, calibration_error, fairly_tempered, reliability, summary, tempered
 from .train import Recipe, adapted, predict, rows_of, train_heads
 
 TOLERANCE = 1e-4
@@ -122,15 +122,6 @@ def check_groups(labels: numpy.ndarray, groups: numpy.ndarray, names: tuple[Labe
         raise Refused(f"each label needs {FEWEST_POSTS} posts that are no copies of each other; too few: {', '.join(few)}")
 
 
-def fair_probabilities(logits: numpy.ndarray, labels: numpy.ndarray, split: Split) -> numpy.ndarray:
-    """Each fold's, at the temperature that the other folds ask for."""
-    found = numpy.zeros_like(logits)
-    for _, test in split.folds:
-        others = numpy.setdiff1d(numpy.arange(len(labels)), test)
-        found[test] = tempered(logits[test], best_temperature(logits[others], labels[others]))
-    return found
-
-
 def recipe_for(posts: int, shape: Shape, seed: int) -> Recipe:
     """The default bundle's, for as many posts as there are."""
     return adapted(replace(Recipe(), shape=shape, seed=seed), posts)
@@ -155,7 +146,7 @@ def cross_validate(features: Features, groups: numpy.ndarray, shape: Shape, seed
             "95% interval": {"from": vars(found.low), "to": vars(found.high)},
             "always the commonest label": float(numpy.bincount(labels).max() / len(labels)),
             "temperature": temperature,
-            "expected calibration error": calibration_error(reliability(fair_probabilities(logits, labels, split), labels)),
+            "expected calibration error": calibration_error(reliability(fairly_tempered(logits, labels, [test for _, test in split.folds]), labels)),
             "relevance, mean": relevance.mean(axis=0).tolist(),
         },
     )
@@ -218,7 +209,7 @@ def fit(chosen: argparse.Namespace) -> None:
     labels_of(readable, chosen.labels)
     check_lengths(features)
     shape = Shape(*extractor.widths, fields=len(given.fields), labels=len(labels), query=query)
-    groups = grouped([list(post.duplicate_keys()) for post in readable])
+    groups = grouped([list(duplicate_keys(post.image_bytes(), post.metadata.get("caption") or "")) for post in readable])
     check_groups(features.labels, groups, labels)
     fitted = cross_validate(features, groups, shape, chosen.seed)
     everything = rows_of(features, numpy.arange(len(readable)))

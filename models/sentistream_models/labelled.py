@@ -7,7 +7,6 @@ without a polarity, or too few posts of a label are refused.
 import base64
 import binascii
 import csv
-import hashlib
 import io
 import json
 from collections import Counter
@@ -20,7 +19,6 @@ import regex
 from PIL import Image, UnidentifiedImageError
 
 from .manifest import Label
-from .preprocess import LINK, MENTION, collapse
 from .refused import Refused
 
 ENDINGS = ("jpg", "jpeg", "png", "webp", "gif")
@@ -49,12 +47,6 @@ class ListedPost:
     def opened(self) -> Image.Image:
         """The picture, not decoded yet."""
         return Image.open(io.BytesIO(self.image_bytes()))
-
-    def duplicate_keys(self) -> Iterator[tuple[str, str]]:
-        """What makes a post a duplicate of another, as in posts.py."""
-        yield "image", hashlib.sha256(self.image_bytes()).hexdigest()
-        if bare := collapse(MENTION.sub(" ", LINK.sub(" ", self.metadata.get("caption") or ""))).lower():
-            yield "text", bare
 
 
 def list_of(data: Path) -> Path:

@@ -68,6 +68,21 @@ class Encoders:
         return [contract.IMAGE_ENCODER, contract.TEXT_ENCODER, contract.TOKENIZER, *tagger]
 
 
+def default_encoders(name: str, license: str) -> Encoders:
+    """Those that this package makes: EfficientNet-Lite0, MiniLM and the tagger."""
+    mean, std = round(contract.PIXEL_ZERO / 255, 6), round(contract.PIXEL_SCALE / 255, 6)
+    return Encoders(
+        name=name,
+        version=contract.VERSION,
+        license=license,
+        precision="int8",
+        image=ImageSide(contract.IMAGE_SIZE, contract.IMAGE_SIZE, contract.IMAGE_CROP, (mean,) * 3, (std,) * 3),
+        max_tokens=contract.MAX_TOKENS,
+        fields=contract.FIELDS,
+        tagger=TaggerSide(contract.TAG_THRESHOLD, contract.MAX_TAGS, contract.TAG_NAMES),
+    )
+
+
 @dataclass(frozen=True)
 class Heads:
     """What the heads add: answers, and the modality that asks (the image, or a field by name)."""

@@ -48,7 +48,7 @@ def field_texts(metadata: dict[str, Any]) -> list[str]:
 
 def duplicate_groups(posts: list[Post]) -> numpy.ndarray:
     """A group number for each post: image bytes and bare text make duplicates."""
-    return grouped([list(duplicate_keys(post)) for post in posts])
+    return grouped([list(duplicate_keys(post.image.read_bytes(), post.text)) for post in posts])
 
 
 def grouped(keys_of_posts: Sequence[Sequence[tuple[str, str]]]) -> numpy.ndarray:
@@ -68,10 +68,10 @@ def grouped(keys_of_posts: Sequence[Sequence[tuple[str, str]]]) -> numpy.ndarray
     return numpy.array([root(index) for index in range(len(parent))])
 
 
-def duplicate_keys(post: Post) -> Iterator[tuple[str, str]]:
-    """What makes a post a duplicate of another. An empty text says nothing."""
-    yield "image", hashlib.sha256(post.image.read_bytes()).hexdigest()
-    if bare := collapse(MENTION.sub(" ", LINK.sub(" ", post.text))).lower():
+def duplicate_keys(image: bytes, text: str) -> Iterator[tuple[str, str]]:
+    """What makes a post of this image and caption a duplicate of another. An empty text says nothing."""
+    yield "image", hashlib.sha256(image).hexdigest()
+    if bare := collapse(MENTION.sub(" ", LINK.sub(" ", text))).lower():
         yield "text", bare
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import contract
 from .encoders import CALIBRATION_IMAGES, text_feeds, write_graphs
 from .labelled import UNREADABLE, ListedPost, read_listed
-from .manifest import Encoders, ImageSide, TaggerSide, new_folder, write_encoders
+from .manifest import default_encoders, new_folder, write_encoders
 from .preprocess import image_pixels
 from .quantise import Feed
 from .refused import Refused
@@ -19,21 +19,6 @@ from .run_record import write_run
 from .text_encoder import TextEncoder, export_tokenizer
 
 FEWEST = 50
-
-
-def described() -> Encoders:
-    """Their side of the manifest."""
-    mean, std = contract.PIXEL_ZERO / 255, contract.PIXEL_SCALE / 255
-    return Encoders(
-        name="pretrained",
-        version=contract.VERSION,
-        license="Apache-2.0",
-        precision="int8",
-        image=ImageSide(contract.IMAGE_SIZE, contract.IMAGE_SIZE, contract.IMAGE_CROP, (mean,) * 3, (std,) * 3),
-        max_tokens=contract.MAX_TOKENS,
-        fields=contract.FIELDS,
-        tagger=TaggerSide(contract.TAG_THRESHOLD, contract.MAX_TAGS, contract.TAG_NAMES),
-    )
 
 
 def image_feeds_of(posts: Sequence[ListedPost]) -> list[Feed]:
@@ -62,5 +47,5 @@ def make_pretrained(chosen: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as twins:
         write_graphs(TextEncoder().eval(), images, texts, target, Path(twins))
     write_run(target, "encoders", {"data": chosen.data, "seed": contract.SEED}, {"pictures": len(images), "texts": len(texts)})
-    write_encoders(target, described())
+    write_encoders(target, default_encoders("pretrained", "Apache-2.0"))
     print(f"encoders in {target}; `train --encoders {target} --data DATA --out BUNDLE` completes them")

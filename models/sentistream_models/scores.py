@@ -119,6 +119,15 @@ def best_temperature(logits: Array, labels: Array) -> float:
     return float(numpy.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
 
 
+def fairly_tempered(logits: Array, labels: Array, tests: Sequence[Array]) -> Array:
+    """Probabilities of each fold's test posts, by index, at the temperature that the other folds ask for."""
+    found = numpy.zeros_like(logits)
+    for test in tests:
+        others = numpy.setdiff1d(numpy.arange(len(labels)), test)
+        found[test] = tempered(logits[test], best_temperature(logits[others], labels[others]))
+    return found
+
+
 def tempered(logits: Array, temperature: float) -> Array:
     """Probabilities."""
     probabilities: Array = softmax(logits / temperature, axis=1)

@@ -7,12 +7,11 @@ import numpy
 import pytest
 
 from sentistream_models import contract
-from sentistream_models.fit import check_groups, fair_probabilities
+from sentistream_models.fit import check_groups
 from sentistream_models.labelled import read_labelled, read_listed
 from sentistream_models.manifest import Label, new_folder, read_encoders
-from sentistream_models.posts import Split
 from sentistream_models.refused import Refused
-from sentistream_models.scores import tempered
+from sentistream_models.scores import fairly_tempered, tempered
 
 LABELS = (Label("bad", -1.0), Label("good", 1.0))
 
@@ -78,10 +77,10 @@ def test_a_fold_is_told_at_the_temperature_of_the_others() -> None:
     generator = numpy.random.default_rng(5)
     labels = generator.integers(0, 2, 200)
     logits = generator.normal(size=(200, 2)) + numpy.eye(2)[labels]
-    folds = [(numpy.arange(100), numpy.arange(100, 200)), (numpy.arange(100, 200), numpy.arange(100))]
-    found = fair_probabilities(logits, labels, Split(folds, numpy.arange(200)))
+    tests = [numpy.arange(100, 200), numpy.arange(100)]
+    found = fairly_tempered(logits, labels, tests)
     changed = labels.copy()
     changed[:100] = 1 - changed[:100]
-    other = fair_probabilities(logits, changed, Split(folds, numpy.arange(200)))
+    other = fairly_tempered(logits, changed, tests)
     assert numpy.array_equal(found[:100], other[:100]) and not numpy.allclose(found[100:], other[100:])
     assert not numpy.allclose(found, tempered(logits, 1.0))

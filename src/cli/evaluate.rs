@@ -78,8 +78,9 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let sources =
         Sources { data: data.display().to_string(), labelled: &labelled, labelling: &labelling, decoder: &decoder };
     let report = tokio::task::block_in_place(|| -> Result<Report> {
-        let reruns = rerun(&mut heads, &cases, labelling.fields.len(), &metrics)?;
-        Ok(Report::new(&sources, cases, &reruns))
+        let partners = evaluate::partners(&cases.scored);
+        let reruns = rerun(&mut heads, &cases, &partners, labelling.fields.len(), &metrics)?;
+        Ok(Report::new(&sources, cases, &reruns, &partners))
     })?;
     write(&arguments.out, &report)?;
     complain(&summary(&report, &arguments.out));
@@ -141,15 +142,14 @@ fn check(data: &Path, labelled: &Labelled, cases: &Cases, labelling: &Labelling)
     ))
 }
 
-fn rerun(heads: &mut Rerun, cases: &Cases, fields: usize, metrics: &Metrics) -> Result<Reruns> {
+fn rerun(heads: &mut Rerun, cases: &Cases, partners: &[usize], fields: usize, metrics: &Metrics) -> Result<Reruns> {
     let conditions = evaluate::conditions(fields);
-    let partners = evaluate::partners(&cases.scored);
     let progress = ProgressBar::new((conditions.len() * cases.scored.len()) as u64);
     progress.set_style(ProgressStyle::with_template("{bar:20} {pos}/{len} posts as they might have been, {eta} left")?);
     let mut reruns = Reruns::new();
     for condition in conditions {
         let advance = |posts| progress.inc(posts);
-        let answers = evaluate::rerun(heads, condition, &cases.scored, &partners, metrics, advance);
+        let answers = evaluate::rerun(heads, condition, &cases.scored, partners, metrics, advance);
         reruns.push((condition, answers.context("the model cannot go on")?));
     }
     progress.finish_and_clear();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::calibration;
 use super::cases::{Case, Cases};
-use super::conditions::{Condition, partners};
+use super::conditions::Condition;
 use super::findings::Findings;
 use super::intervals::{Measured, bootstrap, wilson};
 use super::labelled::Labelled;
@@ -36,8 +36,8 @@ pub struct Sources<'a> {
 }
 
 impl Report {
-    /// Calculates everything.
-    pub fn new(sources: &Sources<'_>, cases: Cases, reruns: &Reruns) -> Self {
+    /// Calculates everything; `partners` are those that posts were swapped with.
+    pub fn new(sources: &Sources<'_>, cases: Cases, reruns: &Reruns, partners: &[usize]) -> Self {
         let labels: Vec<String> = sources.labelling.labels.iter().map(|(name, _)| name.clone()).collect();
         let fields = sources.labelling.fields.clone();
         let scored = cases.scored;
@@ -70,7 +70,7 @@ impl Report {
             confusion: confusion.rows(),
             calibration: calibration(&scored),
             ablation: ablation(&scored, &fields, labels.len(), reruns),
-            noise: noise(&scored, &fields, labels.len(), reruns),
+            noise: noise(&scored, partners, &fields, labels.len(), reruns),
             relevance: sources
                 .labelling
                 .weighed()
@@ -180,7 +180,7 @@ fn ablated(name: String, labels: usize, pairs: impl Iterator<Item = (usize, usiz
     }
 }
 
-fn noise(cases: &[Case], fields: &[String], labels: usize, reruns: &Reruns) -> Noise {
+fn noise(cases: &[Case], partners: &[usize], fields: &[String], labels: usize, reruns: &Reruns) -> Noise {
     let answers =
         |wanted: Condition| reruns.iter().find(|(condition, _)| *condition == wanted).map(|(_, answers)| answers);
     let curve = |condition: Condition| {
@@ -189,14 +189,14 @@ fn noise(cases: &[Case], fields: &[String], labels: usize, reruns: &Reruns) -> N
         noise::curve(labels, &hits)
     };
     let swapped = answers(Condition::Swapped).map_or(&[][..], Vec::as_slice);
-    let (separations, partners) = (fields.iter().enumerate(), partners(cases));
+    let separations = fields.iter().enumerate();
     Noise {
         swapped_posts: partners.iter().enumerate().filter(|(post, partner)| post != *partner).count() as u64,
         posts_with_metadata: cases.iter().filter(|case| case.has_metadata()).count() as u64,
         removed: curve(Condition::Removed),
         swapped: curve(Condition::Swapped),
         weight_roc_auc: separations
-            .map(|(place, field)| (field.clone(), separation(cases, swapped, &partners, place)))
+            .map(|(place, field)| (field.clone(), separation(cases, swapped, partners, place)))
             .collect(),
     }
 }
