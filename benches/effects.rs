@@ -56,7 +56,7 @@ impl Stream {
         settings.model.effects = effects;
         let metrics = Arc::new(Metrics::new());
         let scorer = Scorer::load(&settings, &metrics).expect("a bundle that loads");
-        let pipeline = pipeline::spawn(&scorer.sizes, None, &scorer.decoder, scorer.model, &metrics).expect("threads");
+        let pipeline = pipeline::spawn(&scorer.sizes, None, &scorer.decoder, scorer.models, &metrics).expect("threads");
         let gauges = (metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
         Self { pipeline, budget: Budget::new(settings.limits, gauges.0, gauges.1), metrics, turns: 0 }
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::message::Prepared;
@@ -146,12 +147,22 @@ impl<T: Weighed> Batcher<T> {
     }
 }
 
-/// The stage: from `posts` into batches on `batches`, whose capacity of 1 is the one batch prefetched while the model is
-/// busy. Ends when `posts` is closed and everything was handed on, or when the model is gone.
+/// Posts that the model scores together.
+#[derive(Debug)]
+pub struct Batch {
+    /// At least one.
+    pub posts: Vec<Prepared>,
+    /// Given back once the model is free for another batch.
+    pub ahead: OwnedSemaphorePermit,
+}
+
+/// The stage: from `posts` into `batches`, each when `free` has a permit for it: so a batch is made up at the last moment, of
+/// all that waits. Ends when `posts` is closed and everything was handed on, or when a model is gone (`free` is closed).
 pub async fn run(
     settings: Settings,
     mut posts: Receiver<Prepared>,
-    batches: Sender<Vec<Prepared>>,
+    free: Arc<Semaphore>,
+    batches: crossbeam_channel::Sender<Batch>,
     metrics: Arc<Metrics>,
 ) {
     let mut waiting = Batcher::new(settings);
@@ -166,13 +177,15 @@ pub async fn run(
                 Some(post) => waiting.push(post, Instant::now()),
                 None => open = false,
             },
-            slot = batches.reserve(), if due.is_some() => {
-                let (Ok(slot), Some(reason)) = (slot, due) else { return };
-                let batch = waiting.take(Instant::now());
+            ahead = Arc::clone(&free).acquire_owned(), if due.is_some() => {
+                let (Ok(ahead), Some(reason)) = (ahead, due) else { return };
+                let posts = waiting.take(Instant::now());
                 metrics.batches.with_label_values(&[reason.as_str()]).inc();
                 #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1024 posts")]
-                metrics.batch_size.observe(batch.len() as f64);
-                slot.send(batch);
+                metrics.batch_size.observe(posts.len() as f64);
+                if batches.send(Batch { posts, ahead }).is_err() {
+                    return;
+                }
             }
             () = sleep_until(waiting.deadline().unwrap_or(now)), if due.is_none() && !waiting.is_empty() => {}
         }

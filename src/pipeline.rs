@@ -4,20 +4,21 @@
 //!
 //! ```text
 //!  ┌──(fetch thread, where fetching is on: a task for each image by URL ──[in_flight_records]──>)
-//! records ──[in_flight_records]──> decode threads ──[batch.max_posts]──> batch task ──[1]──> model thread ─┐
+//! records ──[in_flight_records]──> decode threads ──[batch.max_posts]──> batch task ──> model threads ──────┐
 //!              tombstones and refused records ──[in_flight_records]──> order task <────────────────────────┘
 //!                                                        order task ──[in_flight_records]──> outcomes
 //! ```
 //!
+//! Each model thread owns one [`Model`] and scores one batch at a time; a batch is made up when one of them is free.
 //! No stage waits for a stage before it, and every record holds a permit of the [`crate::budget::Budget`], so the
 //! channels are bounded twice. Closing `records` drains the stages in order; `outcomes` closes last.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::batch;
+use crate::batch::{self, Batch};
 use crate::decode::{Decoded, Decoder, Watch};
 use crate::error::{Reason, Refusal, Stage};
 use crate::fetch::{self, Fetcher};
@@ -50,7 +51,8 @@ pub struct Pipeline {
     pub failure: oneshot::Receiver<ModelError>,
 }
 
-/// Starts the stages; call it within a tokio runtime. `model` must be warm. Without a `fetcher` there is no fetch stage.
+/// Starts the stages; call it within a tokio runtime. The `models` must be warm, and at least one. Without a `fetcher` there is
+/// no fetch stage.
 ///
 /// # Errors
 /// When the system gives no more threads.
@@ -58,12 +60,11 @@ pub fn spawn(
     sizes: &Sizes,
     fetcher: Option<Arc<Fetcher>>,
     decoder: &Arc<Decoder>,
-    model: Model,
+    models: Vec<Model>,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<Pipeline> {
     let (records, pulled) = crossbeam_channel::bounded(sizes.in_flight_records);
     let (prepared_in, prepared) = mpsc::channel(sizes.batch.max_posts);
-    let (batches_in, batches) = mpsc::channel(1);
     let (finished_in, finished) = mpsc::channel(sizes.in_flight_records);
     let (outcomes_in, outcomes) = mpsc::channel(sizes.in_flight_records);
     let (failure_in, failure) = oneshot::channel();
@@ -85,13 +86,21 @@ pub fn spawn(
         stage.start(&watch)?;
     }
     tokio::spawn(give_up_overdue(Arc::downgrade(&watch)));
-    tokio::spawn(batch::run(sizes.batch.clone(), prepared, batches_in, Arc::clone(metrics)));
-    let model_metrics = Arc::clone(metrics);
-    thread::Builder::new().name("model".into()).spawn(move || {
-        let mut model = model;
-        run_model(&mut model, batches, &finished_in, failure_in, &model_metrics);
-        model.retire();
-    })?;
+    let free = Arc::new(Semaphore::new(models.iter().map(Model::batches_ahead).sum()));
+    let (batches_in, batches) = crossbeam_channel::unbounded();
+    let failure_in = Arc::new(Mutex::new(Some(failure_in)));
+    for model in models {
+        let stage = ModelStage {
+            model,
+            batches: batches.clone(),
+            free: Arc::clone(&free),
+            finished: finished_in.clone(),
+            failure: Arc::clone(&failure_in),
+            metrics: Arc::clone(metrics),
+        };
+        thread::Builder::new().name("model".into()).spawn(move || stage.run())?;
+    }
+    tokio::spawn(batch::run(sizes.batch.clone(), prepared, free, batches_in, Arc::clone(metrics)));
     tokio::spawn(run_order(finished, outcomes_in, Arc::clone(metrics)));
     Ok(Pipeline { records, outcomes, failure })
 }
@@ -193,29 +202,51 @@ async fn give_up_overdue(watch: Weak<Watch<LeftByCodec>>) {
     }
 }
 
-fn run_model(
-    model: &mut Model,
-    mut batches: mpsc::Receiver<Vec<Prepared>>,
-    finished: &mpsc::Sender<Outcome>,
-    failure: oneshot::Sender<ModelError>,
-    metrics: &Metrics,
-) {
-    while let Some(batch) = batches.blocking_recv() {
-        show_depth(metrics, "model", batches.len());
-        match model::score(model, batch, metrics) {
-            Ok(outcomes) => {
-                for outcome in outcomes {
-                    if finished.blocking_send(outcome).is_err() {
-                        return;
+struct ModelStage {
+    model: Model,
+    batches: crossbeam_channel::Receiver<Batch>,
+    free: Arc<Semaphore>,
+    finished: mpsc::Sender<Outcome>,
+    failure: Arc<Mutex<Option<oneshot::Sender<ModelError>>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl ModelStage {
+    fn run(mut self) {
+        // However one model ends, its panic included, no batch starts on any: what it held back would never come.
+        let _last = ClosesOnDrop(Arc::clone(&self.free));
+        self.score_all();
+        self.model.retire();
+    }
+
+    fn score_all(&mut self) {
+        while let Ok(Batch { posts, ahead }) = self.batches.recv() {
+            show_depth(&self.metrics, "model", self.batches.len());
+            match model::score(&mut self.model, posts, &self.metrics) {
+                Ok(outcomes) => {
+                    drop(ahead);
+                    for outcome in outcomes {
+                        if self.finished.blocking_send(outcome).is_err() {
+                            return;
+                        }
                     }
                 }
-            }
-            Err(error) => {
-                // Nobody listens only when the worker stops anyway.
-                let _ = failure.send(error);
-                return;
+                Err(error) => {
+                    let told = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    // Nobody listens only when the worker stops anyway.
+                    let _ = told.map(|failure| failure.send(error));
+                    return;
+                }
             }
         }
+    }
+}
+
+struct ClosesOnDrop(Arc<Semaphore>);
+
+impl Drop for ClosesOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -1,7 +1,9 @@
 //! What scores posts, loaded from the settings: decoder, warm model, and what their results are called. The worker and
 //! `sentistream score` build the same one.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context, Result};
 
@@ -20,8 +22,8 @@ pub struct Scorer {
     pub fetcher: Option<Arc<Fetcher>>,
     /// Shared by the decode threads.
     pub decoder: Arc<Decoder>,
-    /// Warm; owned by the model thread.
-    pub model: Model,
+    /// Warm, at least one; each is owned by a model thread.
+    pub models: Vec<Model>,
     /// What results are called.
     pub labelling: Labelling,
     /// What runs.
@@ -40,24 +42,37 @@ impl Scorer {
         let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
         let decoder =
             Decoder::new(settings.decode.clone(), spec(&bundle)).context("cannot use the bundle (model.bundle)")?;
-        let mut model = Model::load(&bundle, &settings.model, decoder.empty_text()).context("cannot load the model")?;
+        let models = load_models(&bundle, settings, decoder.empty_text())?;
         let identity = ModelIdentity {
-            provider: model.provider().to_string(),
+            provider: settings.model.provider.to_string(),
             bundle: bundle.name.clone(),
             version: bundle.version.clone(),
             digest: bundle.digest.clone(),
         };
-        model.warm_up(settings.batch.max_posts).context("the model fails on its warm-up batch")?;
         tell(settings, metrics, &bundle, &identity);
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let sizes = Sizes {
             in_flight_records: settings.limits.records,
             decode_threads: if settings.decode.threads == 0 { cores } else { settings.decode.threads },
             record_bytes: settings.limits.record_bytes,
             batch: settings.batch.clone(),
         };
-        Ok(Self { fetcher, decoder: Arc::new(decoder), model, labelling: labelling(&bundle), identity, sizes })
+        Ok(Self { fetcher, decoder: Arc::new(decoder), models, labelling: labelling(&bundle), identity, sizes })
     }
+}
+
+/// One for each session, side by side as they will run.
+fn load_models(bundle: &Bundle, settings: &Settings, empty_text: &[u32]) -> Result<Vec<Model>> {
+    let load = || {
+        let mut model = Model::load(bundle, &settings.model, empty_text).context("cannot load the model")?;
+        model.warm_up(settings.batch.max_posts).context("the model fails on its warm-up batch")?;
+        Ok(model)
+    };
+    thread::scope(|scope| {
+        let loading: Vec<_> = (0..settings.model.sessions()).map(|_| scope.spawn(load)).collect();
+        let loaded = loading.into_iter().map(|model| model.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        loaded.collect()
+    })
 }
 
 /// What a bundle demands of decoding.

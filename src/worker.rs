@@ -89,7 +89,7 @@ impl Worker {
         let letters = Letters::new(&settings.kafka, scorer.labelling.clone());
         let settler = Settler { settled: settled_in, health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
         let Pipeline { records, outcomes, failure } =
-            pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.model, &metrics)
+            pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.models, &metrics)
                 .context("cannot start the stages")?;
         let stop = Arc::new(AtomicBool::new(false));
         let wiring = Wiring {

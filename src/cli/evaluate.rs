@@ -15,7 +15,7 @@ use crate::decode::Decoder;
 use crate::evaluate::{self, Cases, Labelled, Report, Reruns, Sources};
 use crate::message::Outcome;
 use crate::metrics::Metrics;
-use crate::model::{Bundle, Rerun};
+use crate::model::{Bundle, Model, Rerun};
 use crate::posts::{self, Encoding, Reading};
 use crate::result::Labelling;
 use crate::scorer::Scorer;
@@ -61,7 +61,7 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
     let metrics = Arc::new(Metrics::new());
     let (mut scorer, mut heads) = tokio::task::block_in_place(|| load(settings, &metrics))?;
-    scorer.model.keep_traces();
+    scorer.models.iter_mut().for_each(Model::keep_traces);
     let (decoder, labelling) = (Arc::clone(&scorer.decoder), scorer.labelling.clone());
 
     let labelled = Labelled::shared();
@@ -90,7 +90,8 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
 fn load(settings: &Settings, metrics: &Metrics) -> Result<(Scorer, Rerun)> {
     let scorer = Scorer::load(settings, metrics)?;
     let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
-    let heads = scorer.model.rerun(&bundle, &settings.model).context("cannot load the model")?;
+    let model = scorer.models.first().context("no model was loaded")?;
+    let heads = model.rerun(&bundle, &settings.model).context("cannot load the model")?;
     Ok((scorer, heads))
 }
 

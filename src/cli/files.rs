@@ -42,7 +42,7 @@ impl Flow {
         metrics: &Arc<Metrics>,
     ) -> Result<Self> {
         let Pipeline { records, outcomes, failure } =
-            pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.model, metrics)?;
+            pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.models, metrics)?;
         let budget = Budget::new(settings.limits, metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let mut unreadable = 0;

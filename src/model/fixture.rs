@@ -20,7 +20,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 pub(crate) fn settings(bundle: &Path, provider: Provider) -> Settings {
-    Settings { bundle: bundle.to_path_buf(), provider, device_id: 0, threads: 1, effects: true, onnxruntime: None }
+    Settings { bundle: bundle.to_path_buf(), provider, device_id: 0, threads: 1, sessions: 1, effects: true, onnxruntime: None }
 }
 
 /// The model of an untampered bundle, or why its graphs are refused.

@@ -72,7 +72,7 @@ impl Model {
         let query = Query::of(bundle, &mut text_encoder, empty_text)?;
         tracing::info!(
             bundle = bundle.name, version = bundle.version, digest = bundle.digest, license = bundle.license,
-            provider = %settings.provider, threads = settings.threads(), "opened the model"
+            provider = %settings.provider, threads = settings.threads(), sessions = settings.sessions(), "opened the model"
         );
         Ok(Self {
             image_encoder,
@@ -89,6 +89,11 @@ impl Model {
     /// What runs the graphs. Never anything but what was asked for.
     pub fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// How many batches to give it at once.
+    pub fn batches_ahead(&self) -> usize {
+        self.provider.batches_ahead()
     }
 
     /// Closes the sessions, unless the process is ending.

@@ -47,6 +47,15 @@ impl Provider {
         }
     }
 
+    /// Batches that a session is given at once: a card is handed the next one while it runs, which a processor would only
+    /// make up too early.
+    pub(super) const fn batches_ahead(self) -> usize {
+        match self {
+            Self::Cpu => 1,
+            Self::Cuda | Self::TensorRt => 2,
+        }
+    }
+
     pub(super) const fn make_target(self) -> &'static str {
         match self {
             Self::Cpu => "onnxruntime",
@@ -78,8 +87,11 @@ pub struct Settings {
     pub provider: Provider,
     /// Which card, for `cuda` and `tensorrt`.
     pub device_id: i32,
-    /// Threads that one run may use; 0 is as many as there are cores.
+    /// Threads of one session; 0 is as many as there are cores.
     pub threads: usize,
+    /// Sessions that score side by side, each a batch of its own; 0 is as many as there are cores for their threads, and
+    /// one on a card.
+    pub sessions: usize,
     /// Whether each field's effect is told: the heads run once more for every field present.
     pub effects: bool,
     /// ONNX Runtime's library; found by itself where not given.
@@ -109,23 +121,32 @@ impl Settings {
                 format!("{id} has no meaning with model.provider cpu; set it to 0, or the provider to cuda"),
             );
         }
-        if self.threads > MOST_THREADS {
-            let threads = self.threads;
-            return wrong(
-                "model.threads",
-                format!("{threads} is more than {MOST_THREADS}; 0 means as many as there are cores"),
-            );
+        for (key, number) in [("model.threads", self.threads), ("model.sessions", self.sessions)] {
+            if number > MOST_THREADS {
+                return wrong(key, format!("{number} is more than {MOST_THREADS}; 0 takes what suits the cores"));
+            }
         }
         Ok(())
     }
 
-    /// Threads to use. Asked of the system here, since ONNX Runtime's own default overlooks a container's share.
+    /// Threads of a session.
     pub(super) fn threads(&self) -> usize {
-        match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
+        if self.threads == 0 { cores() } else { self.threads }
+    }
+
+    /// Sessions to open.
+    pub fn sessions(&self) -> usize {
+        match (self.sessions, self.provider) {
+            (0, Provider::Cpu) => (cores() / self.threads()).max(1),
+            (0, Provider::Cuda | Provider::TensorRt) => 1,
+            (sessions, _) => sessions,
         }
     }
+}
+
+/// Asked of the system here, since ONNX Runtime's own default overlooks a container's share.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]
@@ -138,13 +159,14 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused_by_key() {
-        let base = "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 0\neffects = true\n";
+        let base = "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 0\nsessions = 0\neffects = true\n";
         assert!(settings(base).validate().is_ok());
         for (from, to, key) in [
             ("'b'", "''", "model.bundle"),
             ("device_id = 0", "device_id = 1", "model.device_id"),
             ("device_id = 0", "device_id = -1", "model.device_id"),
             ("threads = 0", "threads = 4096", "model.threads"),
+            ("sessions = 0", "sessions = 4096", "model.sessions"),
         ] {
             let error = settings(&base.replace(from, to)).validate().expect_err(to).to_string();
             assert!(error.starts_with(key), "{to}: {error}");
@@ -154,12 +176,12 @@ mod tests {
     #[test]
     fn providers_are_read_as_they_are_told() {
         for provider in [Provider::Cpu, Provider::Cuda, Provider::TensorRt] {
-            let text = format!("bundle = 'b'\nprovider = '{provider}'\ndevice_id = 0\nthreads = 1\neffects = true\n");
+            let text = format!("bundle = 'b'\nprovider = '{provider}'\ndevice_id = 0\nthreads = 1\nsessions = 0\neffects = true\n");
             assert_eq!(settings(&text).provider, provider);
         }
         assert!(
             toml::from_str::<Settings>(
-                "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 1\neffects = true\nextra = 1"
+                "bundle = 'b'\nprovider = 'cpu'\ndevice_id = 0\nthreads = 1\nsessions = 0\neffects = true\nextra = 1"
             )
             .is_err()
         );
