@@ -4,8 +4,8 @@
 //! and leave as sentiment with the weight of every piece of metadata.
 //!
 //! ```text
-//!    kafka::source          decode (pool)        batch         model (one thread)          order          kafka::publish
-//!  ┌──────────────┐  R   ┌────────────────┐  P  ┌───────┐  1  ┌──────────────────┐  R   ┌───────────┐  R  ┌─────────────┐
+//!    kafka::source          decode (pool)        batch         model (its threads)         order          kafka::publish
+//!  ┌──────────────┐  R   ┌────────────────┐  P  ┌───────┐  S  ┌──────────────────┐  R   ┌───────────┐  R  ┌─────────────┐
 //!  │ poll thread  │ ───> │ envelope       │ ──> │ count │ ──> │ encode           │ ───> │ offset    │ ──> │ results     │
 //!  │ budget,      │      │ pixels, tokens │     │ tokens│     │ relevance, fuse  │      │ order per │     │ dead letters│
 //!  │ offset ledger│      └───────┬────────┘     │ linger│     └──────────────────┘      │ partition │     │ tombstones  │
@@ -14,11 +14,14 @@
 //!         └───────────────────────────── settled: the only edge back, what may be committed ─────────────────────┘
 //! ```
 //!
-//! The letter on an arrow is the capacity of its channel: `R` is `limits.in_flight_records`, `P` is `batch.max_posts`, `1`
-//! is the one batch prefetched while the model is busy. A record takes a permit of the [`budget`] when it is pulled and
+//! The letter on an arrow is the capacity of its channel: `R` is `limits.in_flight_records`, `P` is `batch.max_posts`, `S`
+//! is one batch for each free session of the model, made up when it is free (a card's next one while it runs). A record takes a permit of the [`budget`] when it is pulled and
 //! gives it back when the broker has its outcome, so what is in flight is bounded in records and bytes, whatever the lag.
 //!
 //! Where images by URL are fetched, [`fetch`] stands before decoding: a task for each such post, the others pass through.
+//!
+//! What was encoded or scored before is not again: [`cache`], asked by decoding for images, by the model for texts and whole
+//! posts.
 //!
 //! Everything between the two ends is [`pipeline`], which `sentistream score` runs too, between files and standard
 //! output: the same code, the same numbers. [`message`] says what travels, [`worker`] composes source, pipeline and
@@ -27,6 +30,7 @@
 pub mod admin;
 pub mod batch;
 pub mod budget;
+pub mod cache;
 pub mod cli;
 pub mod decode;
 pub mod error;

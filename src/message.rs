@@ -247,10 +247,52 @@ pub struct Prepared {
 /// What the model reads of one post.
 #[derive(Debug, Clone)]
 pub struct ModelInput {
-    /// RGB, u8 [H, W, 3] of the bundle's image size.
-    pub pixels: Vec<u8>,
+    /// Its image.
+    pub picture: Picture,
     /// Token ids of each field of the bundle, in its order; `None` is an absent field.
     pub fields: Vec<Option<Vec<u32>>>,
+}
+
+/// Hash of some content.
+pub type Digest = [u8; 32];
+
+/// An image for the model.
+#[derive(Debug, Clone)]
+pub enum Picture {
+    /// Decoded.
+    Pixels {
+        /// RGB, u8 [H, W, 3] of the bundle's image size.
+        rgb: Vec<u8>,
+        /// The key of its encoded bytes, where there is a cache.
+        key: Option<Digest>,
+    },
+    /// Encoded by the model before, so not decoded again.
+    Known {
+        /// f32 [Dv].
+        embedding: Arc<[f32]>,
+        /// The key it was found by.
+        key: Digest,
+    },
+}
+
+impl Picture {
+    /// RGB, u8 [H, W, 3], where it was decoded.
+    #[must_use]
+    pub fn rgb(&self) -> Option<&[u8]> {
+        match self {
+            Self::Pixels { rgb, .. } => Some(rgb),
+            Self::Known { .. } => None,
+        }
+    }
+
+    /// The key of the encoded bytes.
+    #[must_use]
+    pub const fn key(&self) -> Option<&Digest> {
+        match self {
+            Self::Pixels { key, .. } => key.as_ref(),
+            Self::Known { key, .. } => Some(key),
+        }
+    }
 }
 
 /// What the model says of one post.

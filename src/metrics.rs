@@ -31,6 +31,10 @@ pub struct Metrics {
     pub fetches_in_flight: IntGauge,
     /// Attempts at an image after one that failed.
     pub fetch_retries: IntCounter,
+    /// Questions to the cache by `kind` (`image`, `text`, `post`) and `outcome` (`hit`, `miss`).
+    pub cache_requests: IntCounterVec,
+    /// Bytes that the cache holds.
+    pub cache_bytes: IntGauge,
     /// Posts per batch.
     pub batch_size: Histogram,
     /// Batches by the `reason` they were started.
@@ -80,6 +84,12 @@ impl Metrics {
             stage_seconds: make.histograms("stage_seconds", "Time in a stage, per record or batch.", &["stage"]),
             fetches_in_flight: make.gauge("fetches_in_flight", "Posts whose image by URL is not there yet."),
             fetch_retries: make.counter("fetch_retries_total", "Attempts at an image after one that failed."),
+            cache_requests: make.counters(
+                "cache_requests_total",
+                "Questions to the cache of what was encoded or scored before.",
+                &["kind", "outcome"],
+            ),
+            cache_bytes: make.gauge("cache_bytes", "Bytes that the cache holds."),
             batch_size: make.histogram("batch_posts", "Posts per batch.", POSTS),
             batches: make.counters("batches_total", "Batches by why they were started.", &["reason"]),
             in_flight_records: make.gauge("in_flight_records", "Records pulled and not yet settled."),

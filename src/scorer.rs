@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
+use crate::cache::Cache;
 use crate::decode::{Decoder, FieldSpec, Spec};
 use crate::fetch::Fetcher;
 use crate::health::ModelIdentity;
@@ -42,7 +43,9 @@ impl Scorer {
         let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
         let decoder =
             Decoder::new(settings.decode.clone(), spec(&bundle)).context("cannot use the bundle (model.bundle)")?;
-        let models = load_models(&bundle, settings, decoder.empty_text())?;
+        let cache = Cache::new(settings.model.cache_bytes, &bundle.digest);
+        let decoder = decoder.with_cache(cache.clone());
+        let models = load_models(&bundle, settings, decoder.empty_text(), cache.as_ref())?;
         let identity = ModelIdentity {
             provider: settings.model.provider.to_string(),
             bundle: bundle.name.clone(),
@@ -62,10 +65,16 @@ impl Scorer {
 }
 
 /// One for each session, side by side as they will run.
-fn load_models(bundle: &Bundle, settings: &Settings, empty_text: &[u32]) -> Result<Vec<Model>> {
+fn load_models(
+    bundle: &Bundle,
+    settings: &Settings,
+    empty_text: &[u32],
+    cache: Option<&Arc<Cache>>,
+) -> Result<Vec<Model>> {
     let load = || {
         let mut model = Model::load(bundle, &settings.model, empty_text).context("cannot load the model")?;
         model.warm_up(settings.batch.max_posts).context("the model fails on its warm-up batch")?;
+        model.use_cache(cache.cloned());
         Ok(model)
     };
     thread::scope(|scope| {

@@ -60,6 +60,10 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     // Before the work: a folder that cannot be written should be told at once.
     fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
     let metrics = Arc::new(Metrics::new());
+    // Every post with its trace, which what was scored before does not have.
+    let mut settings = settings.clone();
+    settings.model.cache_bytes = 0;
+    let settings = &settings;
     let (mut scorer, mut heads) = tokio::task::block_in_place(|| load(settings, &metrics))?;
     scorer.models.iter_mut().for_each(Model::keep_traces);
     let (decoder, labelling) = (Arc::clone(&scorer.decoder), scorer.labelling.clone());

@@ -34,8 +34,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::cache::Cache;
 use crate::error::{Reason, Refusal, Stage};
-use crate::message::{Facts, Flag, ModelInput, Outcome, Post, Prepared, Record, Verdict};
+use crate::message::{Digest, Facts, Flag, ModelInput, Outcome, Picture, Post, Prepared, Record, Verdict};
 use crate::metrics::Metrics;
 
 pub use watch::Watch;
@@ -188,6 +189,8 @@ pub struct Decoder {
     /// The templates of each field, in the order of the spec's.
     templates: Vec<Vec<text::Template>>,
     tokens: tokens::Encoder,
+    /// Of images that need no decoding.
+    cache: Option<Arc<Cache>>,
 }
 
 impl Decoder {
@@ -204,7 +207,13 @@ impl Decoder {
         let templates = spec.fields.iter().map(parse_parts).collect::<Result<_, _>>()?;
         let tokens = tokens::Encoder::load(&spec.tokenizer, spec.max_tokens)
             .map_err(|problem| SpecError::Tokenizer { path: spec.tokenizer.clone(), problem })?;
-        Ok(Self { settings, spec, templates, tokens })
+        Ok(Self { settings, spec, templates, tokens, cache: None })
+    }
+
+    /// From now on images whose embedding the cache has are not decoded.
+    #[must_use]
+    pub fn with_cache(self, cache: Option<Arc<Cache>>) -> Self {
+        Self { cache, ..self }
     }
 
     /// Token ids of the empty text, which the model may have to read where a post brings no text.
@@ -272,16 +281,28 @@ impl Decoder {
     fn ready(&self, mut post: Post, metrics: &Metrics) -> Result<Parts, Refusal> {
         let timed = |stage| metrics.stage_seconds.with_label_values(&[stage]).start_timer();
 
-        let pixels_timer = timed("pixels");
-        let pixels = pixels::read(&post.image, &self.settings, &self.spec)?;
-        pixels_timer.observe_duration();
+        let key = self.cache.as_ref().map(|cache| cache.image_key(&post.image));
+        let picture = match self.known(key, metrics) {
+            Some(known) => known,
+            None => {
+                let pixels_timer = timed("pixels");
+                let rgb = pixels::read(&post.image, &self.settings, &self.spec)?;
+                pixels_timer.observe_duration();
+                Picture::Pixels { rgb, key }
+            }
+        };
 
         let _tokens_timer = timed("tokens");
         let values = text::Values::new(&post.metadata);
         let mut flags = Vec::new();
         let fields = self.fields(&values, &mut flags)?;
         post.facts.tags = values.into_tags();
-        Ok(Parts { facts: post.facts, input: ModelInput { pixels, fields }, flags })
+        Ok(Parts { facts: post.facts, input: ModelInput { picture, fields }, flags })
+    }
+
+    fn known(&self, key: Option<Digest>, metrics: &Metrics) -> Option<Picture> {
+        let (cache, key) = (self.cache.as_ref()?, key?);
+        Some(Picture::Known { embedding: cache.image(&key, metrics)?, key })
     }
 
     /// The token ids of each field, and remarks on them.

@@ -102,6 +102,24 @@ fn decoder() -> Decoder {
     Decoder::new(settings(), Spec { tokenizer: tokenizer.path().to_owned(), ..spec(16, 16) }).expect("a sound spec")
 }
 
+#[test]
+fn an_image_that_was_encoded_before_is_not_decoded() {
+    let (cache, metrics) = (Cache::new(1 << 20, "bundle").expect("not off"), Metrics::new());
+    let image = b"no image at all";
+    cache.keep_embedding(cache.image_key(image), Arc::from([1.0, 2.0]), &metrics);
+    let decoder = decoder().with_cache(Some(Arc::clone(&cache)));
+    let known = with_header(record(image.to_vec()), "content-type", "image/jpeg");
+    let Decoded::Prepared(prepared) = decoder.decode(known, &metrics) else { panic!("refused") };
+    let Picture::Known { embedding, key } = &prepared.input.picture else { panic!("decoded") };
+    assert_eq!((&embedding[..], *key), ([1.0, 2.0].as_slice(), cache.image_key(image)));
+
+    let new = encoded(20, 10, ImageFormat::Png);
+    let unknown = with_header(record(new.clone()), "content-type", "image/png");
+    let Decoded::Prepared(prepared) = decoder.decode(unknown, &metrics) else { panic!("refused") };
+    assert!(prepared.input.picture.rgb().is_some());
+    assert_eq!(prepared.input.picture.key(), Some(&cache.image_key(&new)));
+}
+
 /// The outcome of a value: `prepared`, `tombstone` or the reason it was refused for.
 fn end(record: Record) -> String {
     match decoder().decode(record, &Metrics::new()) {
@@ -125,7 +143,7 @@ fn a_post_is_prepared() {
     let Decoded::Prepared(prepared) = decoder().decode(record(post(&jpeg(50, 40), metadata)), &metrics) else {
         panic!("refused")
     };
-    assert_eq!(prepared.input.pixels.len(), 16 * 16 * 3);
+    assert_eq!(prepared.input.picture.rgb().map(<[u8]>::len), Some(16 * 16 * 3));
     assert_eq!(prepared.input.fields, vec![Some(vec![2, 4, 6, 1, 4, 3]), Some(vec![2, 5, 3]), None]);
     assert_eq!(prepared.flags, vec![Flag::TextTruncated]);
     assert_eq!(prepared.facts.tags, ["Beach", "dog"]);
@@ -144,7 +162,7 @@ fn both_encodings_of_a_post_are_read_alike() {
     let json = record(post(&jpeg(50, 40), metadata));
     let Decoded::Prepared(json) = decoder().decode(json, &Metrics::new()) else { panic!("refused") };
     assert_eq!(binary.facts, json.facts);
-    assert_eq!(binary.input.pixels, json.input.pixels);
+    assert_eq!(binary.input.picture.rgb(), json.input.picture.rgb());
     assert_eq!(binary.input.fields, json.input.fields);
 }
 
@@ -212,8 +230,8 @@ fn a_fetched_image_is_decoded_as_the_same_inline_and_let_go() {
     let Decoded::Prepared(inline) = decoder().decode(inline, &Metrics::new()) else { panic!("refused") };
     let Decoded::Prepared(by_url) = decoder().decode(by_url, &Metrics::new()) else { panic!("refused") };
     assert_eq!(
-        (by_url.facts, by_url.input.pixels, by_url.input.fields),
-        (inline.facts, inline.input.pixels, inline.input.fields)
+        (by_url.facts, by_url.input.picture.rgb().map(<[u8]>::to_vec), by_url.input.fields),
+        (inline.facts, inline.input.picture.rgb().map(<[u8]>::to_vec), inline.input.fields)
     );
     assert!(by_url.record.fetched.is_none(), "its slot is free while the post waits for the model");
 }

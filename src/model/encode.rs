@@ -1,4 +1,5 @@
-//! Feature representation: pictures and texts to embeddings. Equal pictures and equal texts of a batch are encoded once.
+//! Feature representation: pictures and texts to embeddings. Equal pictures and equal texts of a batch are encoded once,
+//! and what the cache has is not encoded again.
 //!
 //! Texts run in groups of exactly equal length, so nothing is ever padded: padding is work for nothing, and it would let a
 //! text's embedding depend (in the last bits) on how long its neighbours are.
@@ -8,13 +9,12 @@ use std::hash::{Hash, Hasher};
 
 use ndarray::{Array2, Array3, Array4, ArrayView1, Axis, s};
 
+use super::Provider;
 use super::error::ModelError;
 use super::graph::{Graph, lend, ranked};
-use crate::message::ModelInput;
+use crate::cache::Cache;
+use crate::message::{ModelInput, Picture};
 use crate::metrics::Metrics;
-
-/// Bounds a text run's memory: texts x tokens.
-const TEXTS_AREA: usize = 8192;
 
 /// What the posts of a batch bring besides pictures.
 #[derive(Debug, Clone)]
@@ -39,24 +39,51 @@ impl Fields {
     }
 }
 
-/// The pictures to f32 [B, Dv], `per_run` at a time, which bounds the memory of a run.
-pub(super) fn images(
-    graph: &mut Graph,
-    inputs: &[&ModelInput],
-    per_run: usize,
-    metrics: &Metrics,
-) -> Result<Array2<f32>, ModelError> {
-    let (unique, places) = distinct(inputs.iter().map(|input| Picture(&input.pixels)));
-    let mut embeddings = Array2::zeros((unique.len(), graph.size("Dv")));
-    let runs = unique.chunks(per_run).zip(embeddings.axis_chunks_iter_mut(Axis(0), per_run));
-    for (run, mut rows) in runs {
-        rows.assign(&run_images(graph, run, metrics)?);
-    }
-    Ok(embeddings.select(Axis(0), &places))
+/// What of a run concerns the caller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run<'a> {
+    /// Bounds a run's memory.
+    pub provider: Provider,
+    /// What was encoded before, and where it is kept.
+    pub cache: Option<&'a Cache>,
+    pub metrics: &'a Metrics,
 }
 
-fn run_images(graph: &mut Graph, pictures: &[Picture<'_>], metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
-    let pixels = pictures.iter().flat_map(|picture| picture.0).copied().collect();
+/// The pictures to f32 [B, Dv].
+pub(super) fn images(graph: &mut Graph, inputs: &[&ModelInput], run: Run<'_>) -> Result<Array2<f32>, ModelError> {
+    let mut embeddings = Array2::zeros((inputs.len(), graph.size("Dv")));
+    let mut new = Vec::new();
+    for (post, input) in inputs.iter().enumerate() {
+        match &input.picture {
+            Picture::Known { embedding, .. } => {
+                embeddings.row_mut(post).assign(&ArrayView1::from(&embedding[..]));
+            }
+            Picture::Pixels { rgb, key } => new.push((post, Pixels(rgb), *key)),
+        }
+    }
+    let (unique, places) = distinct(new.iter().map(|(_, pixels, _)| *pixels));
+    let encoded = encoded_images(graph, &unique, run)?;
+    for ((post, _, key), place) in new.into_iter().zip(places) {
+        embeddings.row_mut(post).assign(&encoded.row(place));
+        if let (Some(cache), Some(key)) = (run.cache, key) {
+            cache.keep_embedding(key, encoded.row(place).to_vec().into(), run.metrics);
+        }
+    }
+    Ok(embeddings)
+}
+
+/// Distinct pictures to f32 [B, Dv], in their order.
+fn encoded_images(graph: &mut Graph, pictures: &[Pixels<'_>], run: Run<'_>) -> Result<Array2<f32>, ModelError> {
+    let mut embeddings = Array2::zeros((pictures.len(), graph.size("Dv")));
+    let per_run = run.provider.images_per_run();
+    for (pictures, mut rows) in pictures.chunks(per_run).zip(embeddings.axis_chunks_iter_mut(Axis(0), per_run)) {
+        rows.assign(&run_images(graph, pictures, run.metrics)?);
+    }
+    Ok(embeddings)
+}
+
+fn run_images(graph: &mut Graph, pictures: &[Pixels<'_>], metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
+    let pixels = pictures.iter().map(|picture| picture.0).collect::<Vec<_>>().concat();
     let shape = (pictures.len(), graph.size("H"), graph.size("W"), 3);
     let pixels =
         Array4::from_shape_vec(shape, pixels).map_err(|error| ModelError::Input(format!("pixels: {error}")))?;
@@ -66,10 +93,10 @@ fn run_images(graph: &mut Graph, pictures: &[Picture<'_>], metrics: &Metrics) ->
 }
 
 /// The texts of all fields of all posts to f32 [B, K, Dt].
-pub(super) fn texts(graph: &mut Graph, inputs: &[&ModelInput], metrics: &Metrics) -> Result<Fields, ModelError> {
+pub(super) fn texts(graph: &mut Graph, inputs: &[&ModelInput], run: Run<'_>) -> Result<Fields, ModelError> {
     let all = inputs.iter().flat_map(|input| &input.fields);
     let (unique, places) = distinct(all.filter_map(Option::as_deref));
-    let embeddings = encoded(graph, &unique, metrics)?;
+    let embeddings = known_or_encoded(graph, &unique, run)?;
     let posts = (inputs.len(), graph.size("K"));
     let mut fields = Fields {
         embedding: Array3::zeros((posts.0, posts.1, graph.size("Dt"))),
@@ -85,16 +112,36 @@ pub(super) fn texts(graph: &mut Graph, inputs: &[&ModelInput], metrics: &Metrics
     Ok(fields)
 }
 
+/// Distinct texts to f32 [T, Dt], in their order; those that the cache has are not encoded.
+fn known_or_encoded(graph: &mut Graph, texts: &[&[u32]], run: Run<'_>) -> Result<Array2<f32>, ModelError> {
+    let Some(cache) = run.cache else { return encoded(graph, texts, run) };
+    let mut embeddings = Array2::zeros((texts.len(), graph.size("Dt")));
+    let mut new = Vec::new();
+    for (place, &text) in texts.iter().enumerate() {
+        let key = cache.text_key(text);
+        match cache.text(&key, run.metrics) {
+            Some(embedding) => embeddings.row_mut(place).assign(&ArrayView1::from(&embedding[..])),
+            None => new.push((place, text, key)),
+        }
+    }
+    let new_texts: Vec<&[u32]> = new.iter().map(|(_, text, _)| *text).collect();
+    for ((place, _, key), row) in new.iter().zip(encoded(graph, &new_texts, run)?.rows()) {
+        embeddings.row_mut(*place).assign(&row);
+        cache.keep_embedding(*key, row.to_vec().into(), run.metrics);
+    }
+    Ok(embeddings)
+}
+
 /// Distinct texts to f32 [T, Dt], in their order.
-pub(super) fn encoded(graph: &mut Graph, texts: &[&[u32]], metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
+pub(super) fn encoded(graph: &mut Graph, texts: &[&[u32]], run: Run<'_>) -> Result<Array2<f32>, ModelError> {
     let mut embeddings = Array2::zeros((texts.len(), graph.size("Dt")));
     let mut numbered: Vec<(usize, &[u32])> = texts.iter().copied().enumerate().collect();
     numbered.sort_by_key(|(_, text)| text.len());
     for group in numbered.chunk_by(|(_, one), (_, other)| one.len() == other.len()) {
         let tokens = group.first().map_or(1, |(_, text)| text.len().max(1));
-        for run in group.chunks((TEXTS_AREA / tokens).max(1)) {
-            let rows = run_texts(graph, run, tokens, metrics)?;
-            for ((place, _), row) in run.iter().zip(rows.rows()) {
+        for texts in group.chunks((run.provider.tokens_per_run() / tokens).max(1)) {
+            let rows = run_texts(graph, texts, tokens, run.metrics)?;
+            for ((place, _), row) in texts.iter().zip(rows.rows()) {
                 embeddings.row_mut(*place).assign(&row);
             }
         }
@@ -136,9 +183,9 @@ fn distinct<T: Copy + Eq + Hash>(items: impl Iterator<Item = T>) -> (Vec<T>, Vec
 
 /// Hashed by a sample of its bytes, since most pictures differ everywhere, and compared by all.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Picture<'a>(&'a [u8]);
+struct Pixels<'a>(&'a [u8]);
 
-impl Hash for Picture<'_> {
+impl Hash for Pixels<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // 601 is prime, so the sample runs over all columns and colours.
         for byte in self.0.iter().step_by(601) {
@@ -163,7 +210,7 @@ mod tests {
         let one = vec![7; 1000];
         let mut other = one.clone();
         other[999] = 8;
-        let (unique, _) = distinct([Picture(&one), Picture(&other), Picture(&one)].into_iter());
+        let (unique, _) = distinct([Pixels(&one), Pixels(&other), Pixels(&one)].into_iter());
         assert_eq!(unique.len(), 2);
     }
 }

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use tempfile::TempDir;
 
 use super::{Bundle, Model, ModelError, Provider, Settings, encode};
-use crate::message::ModelInput;
+use crate::message::{ModelInput, Picture};
 use crate::metrics::Metrics;
 use sha2::{Digest, Sha256};
 
@@ -20,7 +20,16 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 pub(crate) fn settings(bundle: &Path, provider: Provider) -> Settings {
-    Settings { bundle: bundle.to_path_buf(), provider, device_id: 0, threads: 1, sessions: 1, effects: true, onnxruntime: None }
+    Settings {
+        bundle: bundle.to_path_buf(),
+        provider,
+        device_id: 0,
+        threads: 1,
+        sessions: 1,
+        cache_bytes: 0,
+        effects: true,
+        onnxruntime: None,
+    }
 }
 
 /// The model of an untampered bundle, or why its graphs are refused.
@@ -36,20 +45,28 @@ pub(crate) fn model() -> Model {
 /// What a bundle's image encoder makes of these pixels.
 pub(crate) fn image_embeddings(bundle: &Path, pixels: Vec<Vec<u8>>) -> Array2<f32> {
     let mut model = load(bundle, &settings(bundle, Provider::Cpu)).expect("a sound bundle");
-    let inputs: Vec<ModelInput> = pixels.into_iter().map(|pixels| ModelInput { pixels, fields: vec![] }).collect();
+    let inputs: Vec<ModelInput> =
+        pixels.into_iter().map(|pixels| ModelInput { picture: self::pixels(pixels), fields: vec![] }).collect();
     let inputs: Vec<&ModelInput> = inputs.iter().collect();
-    encode::images(&mut model.image_encoder, &inputs, inputs.len(), &Metrics::new()).expect("embedded")
+    let run = encode::Run { provider: Provider::Cpu, cache: None, metrics: &Metrics::new() };
+    encode::images(&mut model.image_encoder, &inputs, run).expect("embedded")
+}
+
+/// A picture outside of any cache.
+pub(crate) fn pixels(rgb: Vec<u8>) -> Picture {
+    Picture::Pixels { rgb, key: None }
 }
 
 /// An even picture of this brightness, and the token ids of its fields.
 pub(crate) fn post(brightness: u8, fields: [Option<&[u32]>; 3]) -> ModelInput {
     let fields = fields.into_iter().map(|text| text.map(<[u32]>::to_vec)).collect();
-    ModelInput { pixels: vec![brightness; SIDE * SIDE * 3], fields }
+    ModelInput { picture: pixels(vec![brightness; SIDE * SIDE * 3]), fields }
 }
 
 /// The post with another top left pixel; (1, 2, 3) makes the image encoder give NaN.
 pub(crate) fn with_corner(mut post: ModelInput, colour: [u8; 3]) -> ModelInput {
-    post.pixels[..3].copy_from_slice(&colour);
+    let Picture::Pixels { rgb, .. } = &mut post.picture else { panic!("no pixels") };
+    rgb[..3].copy_from_slice(&colour);
     post
 }
 

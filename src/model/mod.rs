@@ -34,7 +34,8 @@ use self::graph::Graph;
 use self::query::Query;
 use self::relevance::Relevance;
 use self::tag::TagReader;
-use crate::message::{ModelInput, Prediction};
+use crate::cache::Cache;
+use crate::message::{Digest, ModelInput, Picture, Prediction};
 use crate::metrics::Metrics;
 
 /// How far from 1 a sum of f32 probabilities may be.
@@ -51,6 +52,7 @@ pub struct Model {
     max_tokens: usize,
     provider: Provider,
     keeps_traces: bool,
+    cache: Option<Arc<Cache>>,
 }
 
 impl Model {
@@ -69,7 +71,7 @@ impl Model {
         let relevance = Relevance { graph: open(&contract::RELEVANCE)? };
         let fusion = open(&contract::FUSION)?;
         let tagger = TagReader::open(bundle, &mut open)?;
-        let query = Query::of(bundle, &mut text_encoder, empty_text)?;
+        let query = Query::of(bundle, &mut text_encoder, empty_text, settings.provider)?;
         tracing::info!(
             bundle = bundle.name, version = bundle.version, digest = bundle.digest, license = bundle.license,
             provider = %settings.provider, threads = settings.threads(), sessions = settings.sessions(), "opened the model"
@@ -83,6 +85,7 @@ impl Model {
             max_tokens: bundle.max_tokens,
             provider: settings.provider,
             keeps_traces: false,
+            cache: None,
         })
     }
 
@@ -102,6 +105,12 @@ impl Model {
         drop(self);
     }
 
+    /// From now on what the cache has is not computed, and what is computed is kept there. Leaves no trace in predictions,
+    /// so it is not for a model that keeps them.
+    pub fn use_cache(&mut self, cache: Option<Arc<Cache>>) {
+        self.cache = cache;
+    }
+
     /// From now on predictions carry the [`crate::message::Trace`] that a [`Rerun`] starts from, some 10 KB a post.
     pub fn keep_traces(&mut self) {
         self.keeps_traces = true;
@@ -117,13 +126,32 @@ impl Model {
     /// # Errors
     /// For all inputs at once: where one does not fit the bundle, a graph fails, or an output is no answer (NaN, say).
     pub fn predict(&mut self, inputs: &[&ModelInput], metrics: &Metrics) -> Result<Vec<Prediction>, ModelError> {
+        inputs.iter().try_for_each(|input| self.check_input(input))?;
+        let _at_work = runtime::at_work();
+        let Some(cache) = self.cache.clone() else { return self.compute(inputs, metrics) };
+        let keys: Vec<Option<Digest>> = inputs.iter().map(|input| cache.post_key(input)).collect();
+        let known = keys.iter().map(|key| cache.prediction(key.as_ref()?, metrics).as_deref().cloned());
+        let mut predictions: Vec<Option<Prediction>> = known.collect();
+        let new = inputs.iter().zip(&predictions).filter(|(_, known)| known.is_none());
+        let new: Vec<&ModelInput> = new.map(|(input, _)| *input).collect();
+        let mut computed = self.compute(&new, metrics)?.into_iter();
+        for (place, key) in predictions.iter_mut().zip(keys).filter(|(place, _)| place.is_none()) {
+            *place = computed.next();
+            if let (Some(prediction), Some(key)) = (place, key) {
+                cache.keep_prediction(key, Arc::new(prediction.clone()), metrics);
+            }
+        }
+        Ok(predictions.into_iter().flatten().collect())
+    }
+
+    /// One prediction for each input, of which all are checked.
+    fn compute(&mut self, inputs: &[&ModelInput], metrics: &Metrics) -> Result<Vec<Prediction>, ModelError> {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        inputs.iter().try_for_each(|input| self.check_input(input))?;
-        let _at_work = runtime::at_work();
-        let images = encode::images(&mut self.image_encoder, inputs, self.provider.images_per_run(), metrics)?;
-        let mut fields = encode::texts(&mut self.text_encoder, inputs, metrics)?;
+        let run = encode::Run { provider: self.provider, cache: self.cache.as_deref(), metrics };
+        let images = encode::images(&mut self.image_encoder, inputs, run)?;
+        let mut fields = encode::texts(&mut self.text_encoder, inputs, run)?;
         let tags = match &mut self.tagger {
             Some(tagger) => tagger.fill(&images, &mut fields, metrics)?,
             None => vec![Vec::new(); inputs.len()],
@@ -146,11 +174,17 @@ impl Model {
     fn check_input(&self, input: &ModelInput) -> Result<(), ModelError> {
         let (width, height) = (self.image_encoder.size("W"), self.image_encoder.size("H"));
         let (pixels, fields) = (width * height * 3, self.text_encoder.size("K"));
-        if input.pixels.len() != pixels {
-            return Err(ModelError::Input(format!(
-                "{} bytes of pixels, {pixels} expected for {width} x {height} RGB",
-                input.pixels.len()
-            )));
+        match &input.picture {
+            Picture::Pixels { rgb, .. } if rgb.len() != pixels => {
+                return Err(ModelError::Input(format!(
+                    "{} bytes of pixels, {pixels} expected for {width} x {height} RGB",
+                    rgb.len()
+                )));
+            }
+            Picture::Known { embedding, .. } if embedding.len() != self.image_encoder.size("Dv") => {
+                return Err(ModelError::Input(format!("an image embedding of {} numbers", embedding.len())));
+            }
+            Picture::Pixels { .. } | Picture::Known { .. } => {}
         }
         if input.fields.len() != fields {
             return Err(ModelError::Input(format!("{} fields, the bundle has {fields}", input.fields.len())));

@@ -3,8 +3,9 @@
 
 use ndarray::Array1;
 
+use super::Provider;
 use super::bundle::Bundle;
-use super::encode::{Fields, encoded};
+use super::encode::{Fields, Run, encoded};
 use super::error::ModelError;
 use super::graph::Graph;
 use crate::metrics::Metrics;
@@ -19,7 +20,12 @@ pub(super) struct Query {
 
 impl Query {
     /// The bundle's, where it is a field; `empty_text` are the token ids of the empty text.
-    pub fn of(bundle: &Bundle, text_encoder: &mut Graph, empty_text: &[u32]) -> Result<Option<Self>, ModelError> {
+    pub fn of(
+        bundle: &Bundle,
+        text_encoder: &mut Graph,
+        empty_text: &[u32],
+        provider: Provider,
+    ) -> Result<Option<Self>, ModelError> {
         let Some(field) = bundle.query else { return Ok(None) };
         if empty_text.is_empty() {
             return Err(ModelError::Refused {
@@ -30,7 +36,9 @@ impl Query {
                         .into(),
             });
         }
-        let empty = encoded(text_encoder, &[empty_text], &Metrics::new())?.row(0).to_owned();
+        let empty = encoded(text_encoder, &[empty_text], Run { provider, cache: None, metrics: &Metrics::new() })?
+            .row(0)
+            .to_owned();
         Ok(Some(Self { field, empty }))
     }
 

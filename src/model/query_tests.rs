@@ -27,7 +27,7 @@ fn wide() -> Model {
 /// A post for `wide`, grey.
 fn wide_post(caption: Option<&[u32]>, prompt: Option<&[u32]>) -> ModelInput {
     let fields = [caption, prompt].map(|text| text.map(<[u32]>::to_vec)).to_vec();
-    ModelInput { pixels: vec![90; 16 * 16 * 3], fields }
+    ModelInput { picture: crate::model::fixture::pixels(vec![90; 16 * 16 * 3]), fields }
 }
 
 fn predict(model: &mut Model, posts: &[ModelInput]) -> Vec<Prediction> {

@@ -13,7 +13,7 @@ use super::graph::Graph;
 use super::relevance::Relevance;
 use super::tag::TagReader;
 use super::{Model, Settings, given_sizes, runtime};
-use crate::message::{ModelInput, Prediction, Trace, TracedText};
+use crate::message::{ModelInput, Picture, Prediction, Trace, TracedText};
 use crate::metrics::Metrics;
 
 /// A post as it might have been. The tagger stands in for what it does not bring, as in the stream; then fields are taken away.
@@ -126,7 +126,10 @@ pub(super) fn trace(predictions: &mut [Prediction], inputs: &[&ModelInput], imag
             tokens.as_ref().map(|tokens| TracedText { tokens: tokens.clone(), embedding: embedding.to_vec() })
         });
         prediction.trace = Some(Box::new(Trace {
-            picture: Sha256::digest(&input.pixels).into(),
+            picture: match &input.picture {
+                Picture::Pixels { rgb, .. } => Sha256::digest(rgb).into(),
+                Picture::Known { key, .. } => *key,
+            },
             image: image.to_vec(),
             texts: texts.collect(),
         }));

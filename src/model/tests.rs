@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::fixture::{altered, close, folder, load, model, post, replaced, settings, with_corner};
+use super::fixture::{altered, close, folder, load, model, pixels, post, replaced, settings, with_corner};
 use super::*;
 
 /// Ids of the tiny bundle's vocabulary.
@@ -87,6 +87,60 @@ fn the_tagger_stands_in_for_what_a_post_does_not_bring() {
     assert!(told[2].relevance[3].abs() < f32::EPSILON);
 }
 
+/// A model with a cache, and how often a graph ran since.
+fn remembering() -> (Model, Arc<Cache>, Metrics, impl Fn(&Metrics, &str) -> u64) {
+    let (mut model, cache) = (model(), Cache::new(1 << 20, "tiny").expect("not off"));
+    model.use_cache(Some(Arc::clone(&cache)));
+    let runs = |metrics: &Metrics, stage: &str| metrics.stage_seconds.with_label_values(&[stage]).get_sample_count();
+    (model, cache, Metrics::new(), runs)
+}
+
+/// As decoded from encoded bytes that have this key.
+fn keyed(mut post: ModelInput, key: u8) -> ModelInput {
+    let rgb = post.picture.rgb().expect("pixels").to_vec();
+    post.picture = Picture::Pixels { rgb, key: Some([key; 32]) };
+    post
+}
+
+#[test]
+fn a_post_scored_before_is_told_again_without_a_run() {
+    let (mut model, _, metrics, runs) = remembering();
+    let (one, other) = (keyed(post(20, [Some(GOOD), None, None]), 1), keyed(post(128, [None, Some(GOOD), None]), 2));
+    let first = model.predict(&[&one], &metrics).expect("predicted");
+    let both = model.predict(&[&other, &one, &other], &metrics).expect("predicted");
+    assert_eq!(both[1], first[0]);
+    assert_eq!(both[0], both[2]);
+    let stages = ["image_encoder", "text_encoder", "relevance", "fusion"];
+    let before = stages.map(|stage| runs(&metrics, stage));
+    assert_eq!(model.predict(&[&one, &other], &metrics).expect("predicted"), [first[0].clone(), both[0].clone()]);
+    assert_eq!(stages.map(|stage| runs(&metrics, stage)), before);
+    for (told, computed) in both[..2].iter().rev().zip(predict(&mut self::model(), &[one, other])) {
+        assert!(close(&told.probabilities, &computed.probabilities) && close(&told.relevance, &computed.relevance));
+    }
+}
+
+#[test]
+fn a_known_image_with_another_text_is_not_encoded_again() {
+    let (mut model, cache, metrics, runs) = remembering();
+    model.predict(&[&keyed(post(20, [Some(GOOD), None, None]), 1)], &metrics).expect("predicted");
+    let embedding = cache.image(&[1; 32], &metrics).expect("kept");
+    let (images, texts) = (runs(&metrics, "image_encoder"), runs(&metrics, "text_encoder"));
+    let mut reposted = post(20, [None, Some(GOOD), Some(&[5, 5])]);
+    reposted.picture = Picture::Known { embedding, key: [1; 32] };
+    let told = model.predict(&[&reposted], &metrics).expect("predicted");
+    assert_eq!((runs(&metrics, "image_encoder"), runs(&metrics, "text_encoder")), (images, texts + 1));
+    let fresh = predict(&mut self::model(), &[post(20, [None, Some(GOOD), Some(&[5, 5])])]);
+    assert_eq!(told, fresh);
+}
+
+#[test]
+fn a_warm_up_neither_asks_the_cache_nor_fills_it() {
+    let (mut model, _, metrics, _) = remembering();
+    model.warm_up(4).expect("warm");
+    assert_eq!(metrics.cache_bytes.get(), 0);
+    assert!(model.cache.is_some());
+}
+
 #[test]
 fn a_nan_is_an_error_and_not_an_answer() {
     let poisoned = with_corner(post(100, [None, None, None]), [1, 2, 3]);
@@ -96,8 +150,7 @@ fn a_nan_is_an_error_and_not_an_answer() {
 
 #[test]
 fn an_input_that_does_not_fit_is_an_error() {
-    let mut small = post(1, [None, None, None]);
-    small.pixels.pop();
+    let small = ModelInput { picture: pixels(vec![1; 767]), ..post(1, [None, None, None]) };
     let mut narrow = post(1, [None, None, None]);
     narrow.fields.pop();
     for (input, expected) in [

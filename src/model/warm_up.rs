@@ -3,7 +3,7 @@
 
 use super::error::ModelError;
 use super::{Model, Prediction};
-use crate::message::ModelInput;
+use crate::message::{ModelInput, Picture};
 use crate::metrics::Metrics;
 
 /// How far apart the same post may score alone and among others: a flipped rounding of an int8 graph is far below, a scale
@@ -18,6 +18,13 @@ impl Model {
     /// # Errors
     /// Where a graph fails, gives no answer, or lets posts depend on their neighbours.
     pub fn warm_up(&mut self, batch: usize) -> Result<(), ModelError> {
+        let cache = self.cache.take();
+        let warmed = self.warm_up_without_cache(batch);
+        self.cache = cache;
+        warmed
+    }
+
+    fn warm_up_without_cache(&mut self, batch: usize) -> Result<(), ModelError> {
         let metrics = Metrics::new();
         let posts: Vec<ModelInput> = (0..batch.max(2)).map(|number| self.made_up(number)).collect();
         let posts: Vec<&ModelInput> = posts.iter().collect();
@@ -40,7 +47,7 @@ impl Model {
         let fields = self.text_encoder.size("K");
         let text = |field: usize| (0..self.max_tokens).map(|place| digit(number * fields + field, place)).collect();
         ModelInput {
-            pixels: (0..pixels).map(|place| byte(place, number)).collect(),
+            picture: Picture::Pixels { rgb: (0..pixels).map(|place| byte(place, number)).collect(), key: None },
             fields: (0..fields).map(|field| number.is_multiple_of(2).then(|| text(field))).collect(),
         }
     }

@@ -120,11 +120,11 @@ mod tests {
     impl Scorer for StandIn {
         fn predict(&mut self, inputs: &[&ModelInput]) -> Result<Vec<Prediction>, ModelError> {
             self.call()?;
-            if inputs.len() > self.largest || inputs.iter().any(|input| self.guilty.contains(&input.pixels[0])) {
+            if inputs.len() > self.largest || inputs.iter().any(|input| self.guilty.contains(&first(input))) {
                 return Err(ModelError::Input("guilty".into()));
             }
             let prediction = |input: &&ModelInput| Prediction {
-                probabilities: vec![f32::from(input.pixels[0])],
+                probabilities: vec![f32::from(first(input))],
                 relevance: vec![],
                 effects: vec![],
                 inferred: vec![],
@@ -139,8 +139,12 @@ mod tests {
         }
     }
 
+    fn first(input: &ModelInput) -> u8 {
+        input.picture.rgb().expect("pixels")[0]
+    }
+
     fn posts(count: u8) -> Vec<ModelInput> {
-        (0..count).map(|first| ModelInput { pixels: vec![first], fields: vec![] }).collect()
+        (0..count).map(|first| ModelInput { picture: fixture::pixels(vec![first]), fields: vec![] }).collect()
     }
 
     /// First pixels of the posts scored, in order.

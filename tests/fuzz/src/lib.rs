@@ -102,8 +102,11 @@ impl Decoding {
     pub fn decode(&self, input: Input) -> String {
         match self.decoder.decode(self.record(input), &self.metrics) {
             Decoded::Prepared(prepared) => {
-                let (pixels, fields) = (&prepared.input.pixels, &prepared.input.fields);
-                assert_eq!(pixels.len(), self.spec.width as usize * self.spec.height as usize * 3);
+                let fields = &prepared.input.fields;
+                assert_eq!(
+                    prepared.input.picture.rgb().map(<[u8]>::len),
+                    Some(self.spec.width as usize * self.spec.height as usize * 3)
+                );
                 assert_eq!(fields.len(), self.spec.fields.len());
                 for tokens in fields.iter().flatten() {
                     assert!((1..=self.spec.max_tokens).contains(&tokens.len()), "{} tokens", tokens.len());
