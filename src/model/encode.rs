@@ -1,8 +1,9 @@
 //! Feature representation: pictures and texts to embeddings. Equal pictures and equal texts of a batch are encoded once,
 //! and what the cache has is not encoded again.
 //!
-//! Texts run in groups of exactly equal length, so nothing is ever padded: padding is work for nothing, and it would let a
-//! text's embedding depend (in the last bits) on how long its neighbours are.
+//! On a processor texts run in groups of exactly equal length, so nothing is ever padded: padding is work for nothing, and it
+//! would let a text's embedding depend (in the last bits) on how long its neighbours are. A card plans anew for every shape, so
+//! there each text is padded by its own length alone, to one of a few.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -11,7 +12,7 @@ use ndarray::{Array2, Array3, Array4, ArrayView1, Axis, s};
 
 use super::Provider;
 use super::error::ModelError;
-use super::graph::{Graph, lend, ranked};
+use super::graph::{Graph, ranked};
 use crate::cache::Cache;
 use crate::message::{ModelInput, Picture};
 use crate::metrics::Metrics;
@@ -42,8 +43,10 @@ impl Fields {
 /// What of a run concerns the caller.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run<'a> {
-    /// Bounds a run's memory.
+    /// Says how much a run holds.
     pub provider: Provider,
+    /// Tokens of the longest text.
+    pub max_tokens: usize,
     /// What was encoded before, and where it is kept.
     pub cache: Option<&'a Cache>,
     pub metrics: &'a Metrics,
@@ -87,8 +90,7 @@ fn run_images(graph: &mut Graph, pictures: &[Pixels<'_>], metrics: &Metrics) -> 
     let shape = (pictures.len(), graph.size("H"), graph.size("W"), 3);
     let pixels =
         Array4::from_shape_vec(shape, pixels).map_err(|error| ModelError::Input(format!("pixels: {error}")))?;
-    let inputs = ort::inputs!["pixels" => lend(graph.file(), &pixels)?];
-    let [embedding] = graph.run(inputs, pictures.len(), metrics)?;
+    let [embedding] = graph.run(&[("pixels", (&pixels).into())], pictures.len(), metrics)?;
     ranked(graph.file(), embedding)
 }
 
@@ -137,8 +139,9 @@ pub(super) fn encoded(graph: &mut Graph, texts: &[&[u32]], run: Run<'_>) -> Resu
     let mut embeddings = Array2::zeros((texts.len(), graph.size("Dt")));
     let mut numbered: Vec<(usize, &[u32])> = texts.iter().copied().enumerate().collect();
     numbered.sort_by_key(|(_, text)| text.len());
-    for group in numbered.chunk_by(|(_, one), (_, other)| one.len() == other.len()) {
-        let tokens = group.first().map_or(1, |(_, text)| text.len().max(1));
+    let padded = |text: &[u32]| run.provider.padded(text.len(), run.max_tokens);
+    for group in numbered.chunk_by(|(_, one), (_, other)| padded(one) == padded(other)) {
+        let tokens = group.first().map_or(1, |(_, text)| padded(text).max(1));
         for texts in group.chunks((run.provider.tokens_per_run() / tokens).max(1)) {
             let rows = run_texts(graph, texts, tokens, run.metrics)?;
             for ((place, _), row) in texts.iter().zip(rows.rows()) {
@@ -149,21 +152,23 @@ pub(super) fn encoded(graph: &mut Graph, texts: &[&[u32]], run: Run<'_>) -> Resu
     Ok(embeddings)
 }
 
-/// Texts of exactly `tokens` tokens to f32 [T, Dt].
+/// Texts of at most `tokens` tokens to f32 [T, Dt].
 fn run_texts(
     graph: &mut Graph,
     texts: &[(usize, &[u32])],
     tokens: usize,
     metrics: &Metrics,
 ) -> Result<Array2<f32>, ModelError> {
-    let shape = (texts.len(), tokens);
-    let ids = texts.iter().flat_map(|(_, text)| *text).map(|&id| i64::from(id)).collect();
-    let ids = Array2::from_shape_vec(shape, ids).map_err(|error| ModelError::Input(format!("tokens: {error}")))?;
-    let mask = Array2::<i64>::ones(shape);
-    let file = graph.file();
-    let inputs = ort::inputs!["input_ids" => lend(file, &ids)?, "attention_mask" => lend(file, &mask)?];
-    let [embedding] = graph.run(inputs, texts.len(), metrics)?;
-    ranked(file, embedding)
+    let (mut ids, mut mask) =
+        (Array2::<i64>::zeros((texts.len(), tokens)), Array2::<i64>::zeros((texts.len(), tokens)));
+    for ((mut ids, mut mask), (_, text)) in ids.rows_mut().into_iter().zip(mask.rows_mut()).zip(texts) {
+        for ((id, seen), token) in ids.iter_mut().zip(&mut mask).zip(*text) {
+            (*id, *seen) = (i64::from(*token), 1);
+        }
+    }
+    let feeds = [("input_ids", (&ids).into()), ("attention_mask", (&mask).into())];
+    let [embedding] = graph.run(&feeds, texts.len(), metrics)?;
+    ranked(graph.file(), embedding)
 }
 
 /// The distinct items in order of appearance, and for each item its place among them.

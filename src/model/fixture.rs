@@ -48,7 +48,7 @@ pub(crate) fn image_embeddings(bundle: &Path, pixels: Vec<Vec<u8>>) -> Array2<f3
     let inputs: Vec<ModelInput> =
         pixels.into_iter().map(|pixels| ModelInput { picture: self::pixels(pixels), fields: vec![] }).collect();
     let inputs: Vec<&ModelInput> = inputs.iter().collect();
-    let run = encode::Run { provider: Provider::Cpu, cache: None, metrics: &Metrics::new() };
+    let run = encode::Run { provider: Provider::Cpu, max_tokens: 1, cache: None, metrics: &Metrics::new() };
     encode::images(&mut model.image_encoder, &inputs, run).expect("embedded")
 }
 

@@ -7,7 +7,7 @@ use ndarray::{Array2, Axis};
 
 use super::encode::Fields;
 use super::error::ModelError;
-use super::graph::{Graph, lend, ranked};
+use super::graph::{Graph, ranked};
 use super::query::Query;
 use super::relevance::{Relevance, Weighed};
 use super::simplex;
@@ -79,8 +79,8 @@ impl Heads {
     /// Probabilities f32 [B, L].
     pub fn fuse(&mut self, weighed: &Weighed, rows: usize, metrics: &Metrics) -> Result<Array2<f32>, ModelError> {
         let graph = self.fusion.file();
-        let inputs = ort::inputs!["hyper" => lend(graph, &weighed.hyper)?, "target" => lend(graph, &weighed.target)?];
-        let [probabilities] = self.fusion.run(inputs, rows, metrics)?;
+        let feeds = [("hyper", (&weighed.hyper).into()), ("target", (&weighed.target).into())];
+        let [probabilities] = self.fusion.run(&feeds, rows, metrics)?;
         let probabilities: Array2<f32> = ranked(graph, probabilities)?;
         probabilities.axis_iter(Axis(0)).try_for_each(|row| simplex(graph, "probabilities", &row))?;
         Ok(probabilities)

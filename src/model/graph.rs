@@ -1,33 +1,66 @@
 //! One graph: opened with the provider asked for, compared with its contract, and run with its outputs checked. What a run
 //! returns has the promised shape and only finite numbers.
 
-use std::borrow::Cow;
+use std::fs;
 use std::time::Instant;
-use std::{fmt, fs};
 
-use ndarray::{Array, ArrayD, Dimension, IxDyn};
+use ndarray::{Array, ArrayD, ArrayViewD, Dimension, IxDyn};
 use ort::environment::Environment;
 use ort::ep;
 use ort::session::builder::SessionBuilder;
-use ort::session::{Session, SessionInputValue};
-use ort::value::{PrimitiveTensorElementType, TensorRef};
+use ort::session::{Session, SessionInputValue, SessionOutputs};
+use ort::value::TensorRef;
 
 use super::bundle::Bundle;
 use super::contract::{Contract, Port, Sizes};
+use super::device::{self, Bound};
 use super::error::ModelError;
 use super::{Provider, Settings, onnx, runtime};
 use crate::metrics::Metrics;
 
-/// Inputs by name, borrowed for the run.
-pub(super) type Inputs<'a> = Vec<(Cow<'a, str>, SessionInputValue<'a>)>;
+/// An input of a run, its rows along the first axis.
+#[derive(Debug)]
+pub(super) enum Feed<'a> {
+    Bytes(ArrayViewD<'a, u8>),
+    Integers(ArrayViewD<'a, i64>),
+    Floats(ArrayViewD<'a, f32>),
+    Flags(ArrayViewD<'a, bool>),
+}
 
-/// Lends an array to a run, without a copy; `graph` is told in the error.
-pub(super) fn lend<'a, T, D>(graph: &'static str, array: &'a Array<T, D>) -> Result<TensorRef<'a, T>, ModelError>
-where
-    T: PrimitiveTensorElementType + fmt::Debug + Clone + 'static,
-    D: Dimension + 'static,
-{
-    TensorRef::from_array_view(array).map_err(|source| ModelError::Run { graph, source })
+impl<'a, D: Dimension> From<&'a Array<u8, D>> for Feed<'a> {
+    fn from(rows: &'a Array<u8, D>) -> Self {
+        Self::Bytes(rows.view().into_dyn())
+    }
+}
+
+impl<'a, D: Dimension> From<&'a Array<i64, D>> for Feed<'a> {
+    fn from(rows: &'a Array<i64, D>) -> Self {
+        Self::Integers(rows.view().into_dyn())
+    }
+}
+
+impl<'a, D: Dimension> From<&'a Array<f32, D>> for Feed<'a> {
+    fn from(rows: &'a Array<f32, D>) -> Self {
+        Self::Floats(rows.view().into_dyn())
+    }
+}
+
+impl<'a, D: Dimension> From<&'a Array<bool, D>> for Feed<'a> {
+    fn from(rows: &'a Array<bool, D>) -> Self {
+        Self::Flags(rows.view().into_dyn())
+    }
+}
+
+impl Feed<'_> {
+    /// Lent to a run, without a copy.
+    fn lend(&self) -> ort::Result<SessionInputValue<'_>> {
+        Ok(match self {
+            Self::Bytes(rows) => TensorRef::from_array_view(rows.view())?.into(),
+            Self::Integers(rows) => TensorRef::from_array_view(rows.view())?.into(),
+            Self::Floats(rows) => TensorRef::from_array_view(rows.view())?.into(),
+            Self::Flags(rows) => TensorRef::from_array_view(rows.view())?.into(),
+        })
+    }
 }
 
 /// A graph ready to run.
@@ -36,6 +69,8 @@ pub(super) struct Graph {
     contract: &'static Contract,
     session: Session,
     sizes: Sizes,
+    /// On a card.
+    bound: Option<Bound>,
 }
 
 impl Graph {
@@ -55,7 +90,9 @@ impl Graph {
         let _at_work = runtime::at_work();
         let session = builder.commit_from_memory(&file).map_err(|source| ModelError::Open { graph, source })?;
         contract.check(&session, sizes)?;
-        Ok(Self { contract, session, sizes: sizes.clone() })
+        let bound = (settings.provider != Provider::Cpu).then(|| Bound::to_card(&session, settings)).transpose();
+        let bound = bound.map_err(|source| ModelError::Open { graph, source })?;
+        Ok(Self { contract, session, sizes: sizes.clone(), bound })
     }
 
     /// Name of the file.
@@ -68,28 +105,46 @@ impl Graph {
         self.sizes.get(axis)
     }
 
+    /// From now on runs as on a card, from this processor's own memory.
+    #[cfg(test)]
+    pub fn bind_to_processor(&mut self) {
+        use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+        let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default);
+        self.bound = Some(Bound::to(&self.session, memory.expect("memory")).expect("bound"));
+    }
+
     /// Runs the graph over `rows` rows. The outputs come in the order of the contract.
     pub fn run<const N: usize>(
         &mut self,
-        inputs: Inputs<'_>,
+        feeds: &[(&'static str, Feed<'_>)],
         rows: usize,
         metrics: &Metrics,
     ) -> Result<[ArrayD<f32>; N], ModelError> {
         let &Contract { file: graph, stage, outputs: ports, .. } = self.contract;
+        let failed = |source| ModelError::Run { graph, source };
         let started = Instant::now();
-        let outputs = self.session.run(inputs).map_err(|source| ModelError::Run { graph, source })?;
+        let (outputs, ran) = match &mut self.bound {
+            Some(bound) => (bound.run(&mut self.session, feeds).map_err(failed)?, device::filled_up(rows)),
+            None => (run_lent(&mut self.session, feeds).map_err(failed)?, rows),
+        };
         metrics.stage_seconds.with_label_values(&[stage]).observe(started.elapsed().as_secs_f64());
         let mut arrays = Vec::with_capacity(N);
         for port in ports {
             let value = outputs.get(port.name).ok_or_else(|| wrong(graph, port, "the run did not give it".into()))?;
-            let (shape, numbers) =
-                value.try_extract_tensor::<f32>().map_err(|source| ModelError::Run { graph, source })?;
-            arrays.push(checked(graph, port, shape, numbers, &port.shape_of_run(rows, &self.sizes))?);
+            let (shape, numbers) = value.try_extract_tensor::<f32>().map_err(failed)?;
+            let numbers = numbers.get(..numbers.len() / ran.max(1) * rows).unwrap_or(numbers);
+            arrays.push(checked(graph, port, shape, numbers, &port.shape_of_run(ran, &self.sizes), rows)?);
         }
         arrays
             .try_into()
             .map_err(|_| ModelError::Refused { graph, problem: "not the promised number of outputs".into() })
     }
+}
+
+fn run_lent<'s>(session: &'s mut Session, feeds: &[(&'static str, Feed<'_>)]) -> ort::Result<SessionOutputs<'s>> {
+    let lent = feeds.iter().map(|(name, feed)| Ok((*name, feed.lend()?)));
+    let lent: Vec<_> = lent.collect::<ort::Result<_>>()?;
+    session.run(lent)
 }
 
 /// What is no fault of the runtime: refused before it is asked, with a message of our own.
@@ -118,8 +173,9 @@ fn checked(
     shape: &[i64],
     numbers: &[f32],
     wanted: &[Option<usize>],
+    rows: usize,
 ) -> Result<ArrayD<f32>, ModelError> {
-    let found: Vec<usize> = shape.iter().filter_map(|&size| usize::try_from(size).ok()).collect();
+    let mut found: Vec<usize> = shape.iter().filter_map(|&size| usize::try_from(size).ok()).collect();
     let opaque = wanted.last().is_some_and(Option::is_none);
     let rank_fits = found.len() == wanted.len() || (opaque && found.len() + 1 >= wanted.len());
     if !rank_fits || wanted.iter().zip(&found).any(|(wanted, found)| wanted.is_some_and(|wanted| wanted != *found)) {
@@ -127,6 +183,9 @@ fn checked(
     }
     if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
         return Err(wrong(graph, port, format!("{number} among its numbers")));
+    }
+    if let Some(ran) = found.first_mut() {
+        *ran = rows;
     }
     ArrayD::from_shape_vec(IxDyn(&found), numbers.to_vec())
         .map_err(|_| wrong(graph, port, format!("{} numbers for shape {found:?}", numbers.len())))

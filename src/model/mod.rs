@@ -3,6 +3,7 @@
 
 mod bundle;
 mod contract;
+mod device;
 mod encode;
 mod error;
 mod fuse;
@@ -149,7 +150,8 @@ impl Model {
         if inputs.is_empty() {
             return Ok(Vec::new());
         }
-        let run = encode::Run { provider: self.provider, cache: self.cache.as_deref(), metrics };
+        let run =
+            encode::Run { provider: self.provider, max_tokens: self.max_tokens, cache: self.cache.as_deref(), metrics };
         let images = encode::images(&mut self.image_encoder, inputs, run)?;
         let mut fields = encode::texts(&mut self.text_encoder, inputs, run)?;
         let tags = match &mut self.tagger {

@@ -36,9 +36,13 @@ impl Query {
                         .into(),
             });
         }
-        let empty = encoded(text_encoder, &[empty_text], Run { provider, cache: None, metrics: &Metrics::new() })?
-            .row(0)
-            .to_owned();
+        let empty = encoded(
+            text_encoder,
+            &[empty_text],
+            Run { provider, max_tokens: bundle.max_tokens, cache: None, metrics: &Metrics::new() },
+        )?
+        .row(0)
+        .to_owned();
         Ok(Some(Self { field, empty }))
     }
 

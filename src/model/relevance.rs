@@ -4,7 +4,7 @@ use ndarray::{Array2, ArrayD, ArrayView1, Axis};
 
 use super::encode::Fields;
 use super::error::ModelError;
-use super::graph::{Graph, lend, ranked};
+use super::graph::{Graph, ranked};
 use super::simplex;
 use crate::metrics::Metrics;
 
@@ -29,12 +29,12 @@ impl Relevance {
     /// Weighs images f32 [B, Dv] and fields.
     pub fn weigh(&mut self, images: &Array2<f32>, fields: &Fields, metrics: &Metrics) -> Result<Weighed, ModelError> {
         let graph = self.graph.file();
-        let inputs = ort::inputs![
-            "image_embedding" => lend(graph, images)?,
-            "field_embedding" => lend(graph, &fields.embedding)?,
-            "field_present" => lend(graph, &fields.present)?
+        let feeds = [
+            ("image_embedding", images.into()),
+            ("field_embedding", (&fields.embedding).into()),
+            ("field_present", (&fields.present).into()),
         ];
-        let [hyper, target, relevance] = self.graph.run(inputs, images.nrows(), metrics)?;
+        let [hyper, target, relevance] = self.graph.run(&feeds, images.nrows(), metrics)?;
         let relevance: Array2<f32> = ranked(graph, relevance)?;
         for (row, present) in relevance.axis_iter(Axis(0)).zip(fields.present.axis_iter(Axis(0))) {
             check(graph, &row, &present)?;

@@ -56,6 +56,14 @@ impl Provider {
         }
     }
 
+    /// Tokens that a text of `tokens` is padded to.
+    pub(super) fn padded(self, tokens: usize, most: usize) -> usize {
+        match self {
+            Self::Cpu => tokens,
+            Self::Cuda | Self::TensorRt => tokens.next_multiple_of(TOKENS_STEP).min(most),
+        }
+    }
+
     /// Batches that a session is given at once: a card is handed the next one while it runs, which a processor would only
     /// make up too early.
     pub(super) const fn batches_ahead(self) -> usize {
@@ -108,6 +116,9 @@ pub struct Settings {
     /// ONNX Runtime's library; found by itself where not given.
     pub onnxruntime: Option<PathBuf>,
 }
+
+/// A card sees texts of this many tokens, of twice as many, and so on.
+const TOKENS_STEP: usize = 16;
 
 /// A pool of more threads than this is a typing error.
 const MOST_THREADS: usize = 1024;

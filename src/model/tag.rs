@@ -6,7 +6,7 @@ use super::bundle::{Bundle, Tagger};
 use super::contract::{self, Contract};
 use super::encode::Fields;
 use super::error::ModelError;
-use super::graph::{Graph, lend, ranked};
+use super::graph::{Graph, ranked};
 use crate::metrics::Metrics;
 
 /// The tagger's graph and what its scores mean.
@@ -45,8 +45,8 @@ impl TagReader {
         }
         let rows = images.select(Axis(0), &lacking);
         let file = self.graph.file();
-        let inputs = ort::inputs!["image_embedding" => lend(file, &rows)?];
-        let [scores, embedding] = self.graph.run(inputs, lacking.len(), metrics)?;
+        let feeds = [("image_embedding", (&rows).into())];
+        let [scores, embedding] = self.graph.run(&feeds, lacking.len(), metrics)?;
         let (scores, embedding): (Array2<f32>, Array2<f32>) = (ranked(file, scores)?, ranked(file, embedding)?);
         for (row, &post) in lacking.iter().enumerate() {
             let tags = self.told(&scores.row(row));

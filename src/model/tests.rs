@@ -141,6 +141,37 @@ fn a_warm_up_neither_asks_the_cache_nor_fills_it() {
     assert!(model.cache.is_some());
 }
 
+/// The way to a card, but for the card: fixed numbers of rows, padded texts, bound inputs and outputs.
+fn as_on_a_card() -> Model {
+    let mut model = model();
+    let Model { image_encoder, text_encoder, tagger, heads, .. } = &mut model;
+    let tagger = tagger.as_mut().map(|tagger| &mut tagger.graph);
+    let graphs = [image_encoder, text_encoder, &mut heads.relevance.graph, &mut heads.fusion].into_iter().chain(tagger);
+    graphs.for_each(Graph::bind_to_processor);
+    model.provider = Provider::Cuda;
+    model
+}
+
+#[test]
+fn posts_score_on_the_way_to_a_card_as_they_do_without() {
+    let posts = [
+        post(20, [Some(GOOD), None, None]),
+        post(128, [None, Some(GOOD), Some(&[5, 5, 5])]),
+        post(90, [None, None, None]),
+        post(20, [Some(&[5]), Some(GOOD), None]),
+        post(250, [Some(&[4, 5, 4]), None, Some(GOOD)]),
+    ];
+    let (mut plain, mut card) = (model(), as_on_a_card());
+    // Shapes come again and change, so that what an earlier run left in a buffer would show.
+    for run in [&posts[..], &posts[..1], &posts[1..4], &posts[..], &posts[2..]] {
+        for (card, plain) in predict(&mut card, run).iter().zip(predict(&mut plain, run)) {
+            assert!(close(&card.probabilities, &plain.probabilities), "{card:?} {plain:?}");
+            assert!(close(&card.relevance, &plain.relevance), "{card:?} {plain:?}");
+            assert_eq!(card.inferred_tags, plain.inferred_tags);
+        }
+    }
+}
+
 #[test]
 fn a_nan_is_an_error_and_not_an_answer() {
     let poisoned = with_corner(post(100, [None, None, None]), [1, 2, 3]);
