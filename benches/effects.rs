@@ -17,17 +17,11 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use indicatif::ProgressBar;
-use sentistream::budget::Budget;
-use sentistream::message::{Assignment, Origin, Position, Record, Verdict};
-use sentistream::metrics::Metrics;
-use sentistream::pipeline::{self, Pipeline};
+use sentistream::drive::Drive;
 use sentistream::posts::{self, Encoding, Reading, SourcePost};
-use sentistream::scorer::Scorer;
 use sentistream::settings::{self, Settings};
 use serde_json::{Value, json};
 
@@ -44,9 +38,7 @@ struct Cost {
 
 /// A running pipeline.
 struct Stream {
-    pipeline: Pipeline,
-    budget: Arc<Budget>,
-    metrics: Arc<Metrics>,
+    drive: Drive,
     turns: u64,
 }
 
@@ -54,47 +46,22 @@ impl Stream {
     fn start(settings: &Settings, effects: bool) -> Self {
         let mut settings = settings.clone();
         settings.model.effects = effects;
-        let metrics = Arc::new(Metrics::new());
-        let scorer = Scorer::load(&settings, &metrics).expect("a bundle that loads");
-        let pipeline = pipeline::spawn(&scorer.sizes, None, &scorer.decoder, scorer.models, &metrics).expect("threads");
-        let gauges = (metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
-        Self { pipeline, budget: Budget::new(settings.limits, gauges.0, gauges.1), metrics, turns: 0 }
+        // The same posts come again and again.
+        settings.model.cache_bytes = 0;
+        Self { drive: Drive::start(&settings).expect("a bundle that loads"), turns: 0 }
     }
 
     /// All posts once, from the first record to the last outcome.
     async fn turn(&mut self, posts: &[SourcePost]) -> Cost {
         self.turns += 1;
-        let (clock, processor) = (Instant::now(), processor_seconds());
-        let (records, budget, assignment) = (self.pipeline.records.clone(), &self.budget, Assignment::new(self.turns));
-        let mut outcomes = 0;
-        for (sequence, post) in (0..).zip(posts) {
-            while !budget.wait_for_room(Duration::ZERO) {
-                self.pipeline.outcomes.recv().await.expect("an outcome");
-                outcomes += 1;
-            }
-            let origin = Origin { topic: "bench".into(), partition: 0, offset: 0 };
-            let position = Position {
-                place: origin.clone(),
-                origin,
-                assignment: Arc::clone(&assignment),
-                sequence,
-                permit: budget.admit(post.value.len()),
-                pulled_at: Instant::now(),
-            };
-            let (value, headers) = (Some(post.value.clone()), post.headers.clone());
-            records.send(Record { position, key: None, value, headers, timestamp: None, fetched: None }).expect("open");
-        }
-        while outcomes < posts.len() {
-            let outcome = self.pipeline.outcomes.recv().await.expect("an outcome");
-            assert!(matches!(outcome.verdict, Verdict::Scored(_)), "refused: {outcome:?}");
-            outcomes += 1;
-        }
-        Cost { clock: clock.elapsed().as_secs_f64(), processor: processor_seconds() - processor }
+        let processor = processor_seconds();
+        let turn = self.drive.turn(posts.iter().cloned(), None).await.expect("scored");
+        Cost { clock: turn.elapsed.as_secs_f64(), processor: processor_seconds() - processor }
     }
 
     /// Milliseconds that a post spent in a stage, by the clock.
     fn stage(&self, stage: &str, posts: usize) -> f64 {
-        let seconds = self.metrics.stage_seconds.with_label_values(&[stage]).get_sample_sum();
+        let seconds = self.drive.metrics.stage_seconds.with_label_values(&[stage]).get_sample_sum();
         seconds * 1000.0 / (self.turns as f64 * posts as f64)
     }
 }

@@ -33,6 +33,7 @@ pub mod budget;
 pub mod cache;
 pub mod cli;
 pub mod decode;
+pub mod drive;
 pub mod error;
 pub mod evaluate;
 pub mod fetch;
