@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof effects-cost memory build check fuzz hostile models models-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof effects-cost memory bench build check fuzz hostile models models-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -21,6 +21,12 @@ test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## run al
 memory: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## show that memory does not grow with the backlog, TIMES=100 times what saturates a worker
 	cargo test --release --locked --no-run
 	SENTISTREAM_TEST_TIMES=$(or $(TIMES),100) scripts/with-kafka cargo test --release --locked --test suite -- --include-ignored --show-output memory_stays_flat
+
+bench: system-build kafka onnxruntime ## measure a worker against the ceiling of this hardware; CORPUS=, POSTS=, ROUNDS=, WORKERS=, BUNDLE=dir, PHOTOS=dir, ARGS='--json ...'
+	cargo build --release --locked
+	scripts/with-kafka bash -c 'SENTISTREAM__KAFKA__BROKERS=$$SENTISTREAM_TEST_BROKERS exec target/release/sentistream bench "$$@"' bench \
+		$(addprefix --corpus ,$(CORPUS)) $(addprefix --posts ,$(POSTS)) $(addprefix --rounds ,$(ROUNDS)) $(addprefix --workers ,$(WORKERS)) \
+		$(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 effects-cost: system-build onnxruntime ## measure what telling effects costs in throughput; POSTS=path takes posts of your own, BUNDLE=dir another bundle
 	POSTS="$(POSTS)" ROUNDS="$(or $(ROUNDS),40)" $(if $(BUNDLE),SENTISTREAM__MODEL__BUNDLE="$(BUNDLE)") cargo bench --locked --bench effects

@@ -29,6 +29,7 @@
 
 pub mod admin;
 pub mod batch;
+pub mod bench;
 pub mod budget;
 pub mod cache;
 pub mod cli;

@@ -133,7 +133,7 @@ fn content_type(path: &Path) -> Option<&'static str> {
     ENDINGS.iter().find(|(known, _)| *known == ending).map(|(_, content_type)| *content_type)
 }
 
-fn images_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn images_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |source| Error::Read { path: folder.to_owned(), source };
     let mut images = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, and what their exit codes mean.
 
+pub mod bench;
 pub mod demo;
 pub mod dlq;
 pub mod evaluate;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::ceiling;
 use crate::error::one_line;
 use crate::settings::{self, Settings};
 use crate::{model, telemetry};
@@ -55,6 +57,17 @@ enum Command {
     Feed(feed::Arguments),
     /// Look at the dead letters, and put them back on the input topic
     Dlq(dlq::Arguments),
+    /// Measure a worker against the ceiling of this hardware, and against other programs, on a broker
+    #[command(after_help = bench::HELP)]
+    Bench(bench::Arguments),
+    /// The ceiling, which `bench` starts as a process of its own
+    #[command(hide = true)]
+    BenchCeiling {
+        #[command(flatten)]
+        ceiling: ceiling::Arguments,
+        #[command(flatten)]
+        common: Common,
+    },
     /// See it work with nothing set up: a broker inside this process, sample posts, one worker
     #[command(after_help = demo::HELP)]
     Demo(demo::Arguments),
@@ -116,6 +129,8 @@ impl Cli {
             Command::Evaluate(arguments) => &arguments.common,
             Command::Feed(arguments) => &arguments.common,
             Command::Dlq(arguments) => arguments.common(),
+            Command::Bench(arguments) => &arguments.common,
+            Command::BenchCeiling { common, .. } => common,
             Command::Demo(arguments) => &arguments.common,
         };
         let mut settings = settings::load(common.config.as_deref())?;
@@ -139,6 +154,8 @@ impl Command {
             Self::Evaluate(arguments) => evaluate::run(&settings, &arguments).await,
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,
             Self::Dlq(arguments) => dlq::run(&settings, &arguments).await,
+            Self::Bench(arguments) => bench::run(&settings, arguments).await,
+            Self::BenchCeiling { ceiling, .. } => bench::run_ceiling(&settings, &ceiling),
             Self::Demo(arguments) => demo::run(settings, &arguments).await,
         }
     }

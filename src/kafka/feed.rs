@@ -1,4 +1,4 @@
-//! Publishing posts to an input topic (`sentistream feed`, `dlq replay`, the demo), and reading a topic of results back (the demo).
+//! Publishing posts to an input topic (`sentistream feed`, `bench`, `dlq replay`, the demo), and reading a topic back (the demo, `bench`).
 
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub struct Read {
     pub topic: String,
     /// Key, where it is UTF-8.
     pub key: Option<String>,
+    /// Milliseconds since 1970, by the clock that the topic says.
+    pub timestamp_ms: Option<i64>,
     /// Value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
     /// Headers that are UTF-8.
@@ -119,6 +121,7 @@ impl Reader {
             Some(Ok(message)) => Ok(Some(Read {
                 topic: message.topic().to_owned(),
                 key: message.key().and_then(|key| String::from_utf8(key.to_vec()).ok()),
+                timestamp_ms: message.timestamp().to_millis(),
                 value: message.payload().map(<[u8]>::to_vec),
                 headers: text_headers(&message),
             })),

@@ -2,7 +2,7 @@
 //!
 //! [`source`] pulls records as a member of a consumer group ([`group`] answers its rebalances). Outcomes leave as [`letter`]s
 //! by [`publish`] (at least once) or by [`transaction`] (exactly once), and [`settle`] tells the source. [`dead_letters`] reads
-//! dead letters back. [`client`] makes the clients, [`settings`] says how, [`embedded`] is a broker inside this process.
+//! dead letters back. [`topics`] are made, counted and deleted for `bench`. [`client`] makes the clients, [`settings`] says how, [`embedded`] is a broker inside this process.
 
 pub mod client;
 pub mod dead_letters;
@@ -14,6 +14,7 @@ pub mod publish;
 pub mod settings;
 pub mod settle;
 pub mod source;
+pub mod topics;
 pub mod transaction;
 
 pub use self::settings::{Delivery, GroupProtocol, Settings};
