@@ -52,4 +52,5 @@ pub mod retry;
 pub mod scorer;
 pub mod settings;
 pub mod telemetry;
+pub mod tune;
 pub mod worker;

@@ -273,7 +273,8 @@ impl Ceiling {
             pulled_at: Instant::now(),
         };
         let key = post.key.clone().map(Into::into);
-        let record = Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None, fetched: None };
+        let record =
+            Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None, fetched: None };
         match self.decoder.decode(record, &self.metrics) {
             Decoded::Prepared(prepared) => Ok(prepared.input),
             Decoded::Settled(Outcome { verdict: Verdict::Refused { refusal, .. }, .. }) => {

@@ -138,7 +138,8 @@ impl Corpus {
     /// # Errors
     /// When it is not there, or is not whole.
     pub fn open(folder: &Path) -> Result<Self> {
-        let damaged = || format!("cannot read the corpus in {}; remove the folder and it is made anew", folder.display());
+        let damaged =
+            || format!("cannot read the corpus in {}; remove the folder and it is made anew", folder.display());
         let index: Index = serde_json::from_slice(&fs::read(folder.join("corpus.json")).with_context(damaged)?)
             .with_context(damaged)?;
         let values = Bytes::from(fs::read(folder.join("values.bin")).with_context(damaged)?);
@@ -178,9 +179,8 @@ impl Corpus {
         writer.index.name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         for post in posts::open(path, reading)?.take(most.map_or(usize::MAX, |most| most as usize)) {
             let SourcePost { key, value, headers, .. } = post?;
-            let text = |header: Header| {
-                (header.key, String::from_utf8_lossy(&header.value.unwrap_or_default()).into_owned())
-            };
+            let text =
+                |header: Header| (header.key, String::from_utf8_lossy(&header.value.unwrap_or_default()).into_owned());
             let content = writer.content(&value, headers.into_iter().map(text).collect())?;
             writer.index.posts.push(Place { content, key });
         }
@@ -228,7 +228,10 @@ impl Corpus {
         let place = self.index.posts.get(number % self.len().max(1));
         let (content, key) = place.map_or((0, None), |place| (place.content, place.key.clone()));
         let value = self.ranges.get(content).map(|range| self.values.slice(range.clone())).unwrap_or_default();
-        let header = |key: &str, value: &str| Header { key: key.to_owned(), value: Some(Bytes::copy_from_slice(value.as_bytes())) };
+        let header = |key: &str, value: &str| Header {
+            key: key.to_owned(),
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        };
         let of_content = self.index.contents.get(content).map(|content| content.headers.as_slice()).unwrap_or_default();
         let mut headers: Vec<Header> = of_content.iter().map(|(key, value)| header(key, value)).collect();
         headers.extend(key.as_deref().filter(|_| self.index.ids).map(|id| header("ce_id", id)));
@@ -281,7 +284,13 @@ impl Plan {
     }
 
     /// Images and metadata of some posts, made by as many threads as there are cores.
-    fn block(&self, photos: &Photos, quality: i32, block: Range<u32>, bar: &ProgressBar) -> Result<Vec<(Vec<u8>, String)>> {
+    fn block(
+        &self,
+        photos: &Photos,
+        quality: i32,
+        block: Range<u32>,
+        bar: &ProgressBar,
+    ) -> Result<Vec<(Vec<u8>, String)>> {
         let threads = u32::try_from(thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1);
         let share = (block.end - block.start).div_ceil(threads).max(1);
         let made: Vec<Result<Vec<_>>> = thread::scope(|scope| {
@@ -292,7 +301,10 @@ impl Plan {
                     scope.spawn(move || posts.map(|number| self.content(photos, quality, number, bar)).collect())
                 })
                 .collect();
-            shares.into_iter().map(|share| share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            shares
+                .into_iter()
+                .map(|share| share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
         });
         made.into_iter().collect::<Result<Vec<_>>>().map(|made| made.into_iter().flatten().collect())
     }
@@ -324,7 +336,8 @@ fn headers(metadata: String) -> Vec<(String, String)> {
 /// Writes a folder beside its place and moves it there once it is whole.
 fn into_place(folder: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let parent = folder.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).with_context(|| format!("cannot make {}; name another folder (--keep)", parent.display()))?;
+    fs::create_dir_all(parent)
+        .with_context(|| format!("cannot make {}; name another folder (--keep)", parent.display()))?;
     let unfinished = tempfile::Builder::new().prefix("unfinished-").tempdir_in(parent)?;
     write(unfinished.path())?;
     // What is there is not whole.
@@ -347,7 +360,9 @@ impl Writer {
 
     /// Adds a value; returns its number.
     fn content(&mut self, value: &[u8], headers: Vec<(String, String)>) -> Result<usize> {
-        self.values.write_all(value).context("cannot write the corpus; is the disk full? --keep names another folder")?;
+        self.values
+            .write_all(value)
+            .context("cannot write the corpus; is the disk full? --keep names another folder")?;
         self.index.contents.push(Content { bytes: value.len(), headers });
         Ok(self.index.contents.len() - 1)
     }

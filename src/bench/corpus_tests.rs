@@ -35,7 +35,12 @@ fn tiny_records_are_distinct_and_small() {
     let posts: Vec<SourcePost> = (0..corpus.len()).map(|number| corpus.post(number)).collect();
     let distinct: BTreeSet<&[u8]> = posts.iter().map(|post| header(post, "metadata")).collect();
     assert_eq!((corpus.len(), distinct.len()), (2000, 2000));
-    assert!(posts.iter().all(|post| post.value.len() < 2000 && header(post, "ce_id") == post.key.as_deref().expect("a key").as_bytes()));
+    assert!(
+        posts
+            .iter()
+            .all(|post| post.value.len() < 2000
+                && header(post, "ce_id") == post.key.as_deref().expect("a key").as_bytes())
+    );
 }
 
 #[test]
@@ -74,7 +79,8 @@ fn posts_of_ones_own_travel_as_they_are_fed() {
     let reading = Reading { encoding: Encoding::Binary, most_bytes: 1 << 20 };
     Corpus::copy(&path, Some(3), reading, folder.path()).expect("copied");
     let corpus = Corpus::open(folder.path()).expect("opens");
-    let read: Vec<SourcePost> = posts::open(&path, reading).expect("posts").take(3).map(|post| post.expect("readable")).collect();
+    let read: Vec<SourcePost> =
+        posts::open(&path, reading).expect("posts").take(3).map(|post| post.expect("readable")).collect();
     assert_eq!((corpus.name(), corpus.len()), ("photos", 3));
     assert!(read.iter().enumerate().all(|(number, post)| corpus.post(number) == *post));
     // Behind the last comes the first.

@@ -115,8 +115,7 @@ fn times(stand: &Stand<'_>, topic: &Topic, records: usize) -> Result<HashMap<Str
 fn taken(published: &HashMap<String, i64>, answered: &HashMap<String, i64>) -> Vec<f64> {
     let paced = published.iter().filter(|(key, _)| key.bytes().all(|byte| byte.is_ascii_digit()));
     #[expect(clippy::cast_precision_loss, reason = "seconds at most")]
-    let mut taken: Vec<f64> =
-        paced.filter_map(|(key, at)| Some((answered.get(key)? - at) as f64)).collect();
+    let mut taken: Vec<f64> = paced.filter_map(|(key, at)| Some((answered.get(key)? - at) as f64)).collect();
     taken.sort_by(f64::total_cmp);
     taken
 }

@@ -32,7 +32,11 @@ impl Photos {
             let photo = image::open(&path).with_context(|| format!("cannot read {}", path.display()))?.to_rgb8();
             photos.push(large_enough(photo));
         }
-        ensure!(!photos.is_empty(), "no pictures below {}; name a folder with photographs (--photos)", folder.display());
+        ensure!(
+            !photos.is_empty(),
+            "no pictures below {}; name a folder with photographs (--photos)",
+            folder.display()
+        );
         Ok(Self(photos))
     }
 
@@ -104,7 +108,8 @@ pub fn jpeg(picture: &RgbImage, quality: i32) -> Result<Vec<u8>> {
     encoder.set_quality(quality)?;
     encoder.set_subsamp(Subsamp::Sub2x2)?;
     let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let image = Image { pixels: picture.as_raw().as_slice(), width, pitch: 3 * width, height, format: PixelFormat::RGB };
+    let image =
+        Image { pixels: picture.as_raw().as_slice(), width, pitch: 3 * width, height, format: PixelFormat::RGB };
     encoder.compress_to_vec(image).context("cannot encode a JPEG")
 }
 
@@ -131,8 +136,9 @@ mod tests {
     fn jpegs_have_as_many_bytes_as_photographs() {
         let photos = photos();
         let quality = photos.quality(512, 1).expect("a quality");
-        let bytes: usize =
-            (100..120).map(|seed| jpeg(&photos.mosaic(512, &mut Rng::with_seed(seed)), quality).expect("encodes").len()).sum();
+        let bytes: usize = (100..120)
+            .map(|seed| jpeg(&photos.mosaic(512, &mut Rng::with_seed(seed)), quality).expect("encodes").len())
+            .sum();
         let per_pixel = bytes as f64 / (512.0 * 512.0 * 20.0);
         assert!((0.13..=0.2).contains(&per_pixel), "{per_pixel} bytes a pixel at quality {quality}");
     }

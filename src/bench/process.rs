@@ -155,7 +155,8 @@ fn group(id: u32) -> Vec<Member> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
         .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?;
+            let name =
+                entry.file_name().into_string().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?;
             let (group, cpu_seconds) = stat(&fs::read_to_string(entry.path().join("stat")).ok()?)?;
             (group == id).then_some(Member { id: name, cpu_seconds })
         })
@@ -208,7 +209,8 @@ mod tests {
         let process = Process::start("busy", shell("sh -c 'while :; do :; done' & sleep 60"), None).expect("starts");
         wait_until(|| process.cpu_seconds() > 0.2);
         assert!(process.peak_memory() > 100_000, "{}", process.peak_memory());
-        let ended = Process::start("busy", shell("timeout 0.5 sh -c 'while :; do :; done'; echo over >&2; sleep 60"), None);
+        let ended =
+            Process::start("busy", shell("timeout 0.5 sh -c 'while :; do :; done'; echo over >&2; sleep 60"), None);
         let ended = ended.expect("starts");
         wait_until(|| ended.logged("over").is_some());
         assert!(ended.cpu_seconds() > 0.1, "{}", ended.cpu_seconds());

@@ -147,7 +147,9 @@ impl ContenderTold {
         let spread = |of: fn(&Measured) -> f64| Spread::of(rounds.iter().map(|round| of(&round.measured)));
         let ratio = |of: fn(&Measured, &Measured) -> f64| {
             let pairs = rounds.iter().zip(ceiling?);
-            Spread::of(pairs.map(|(round, ceiling)| of(&round.measured, &ceiling.measured)).filter(|ratio| ratio.is_finite()))
+            Spread::of(
+                pairs.map(|(round, ceiling)| of(&round.measured, &ceiling.measured)).filter(|ratio| ratio.is_finite()),
+            )
         };
         Self {
             name: name.to_owned(),
@@ -179,7 +181,11 @@ impl fmt::Display for Run {
         writeln!(f, "\n{name}: {posts} posts, {distinct} distinct, {mean_bytes:.0} bytes each{per_pixel}")?;
         let pinned = if self.pinned { ", one core each" } else { "" };
         let BundleTold { name, version, .. } = &self.bundle;
-        writeln!(f, "bundle {name} {version}; {} partitions; {} process(es) of each contender{pinned}\n", self.partitions, self.workers)?;
+        writeln!(
+            f,
+            "bundle {name} {version}; {} partitions; {} process(es) of each contender{pinned}\n",
+            self.partitions, self.workers
+        )?;
         writeln!(
             f,
             "{:<12} {:>9} {:>15} {:>10} {:>9} {:>10} {:>6} {:>8} {:>8} {:>8}",
@@ -197,13 +203,15 @@ impl fmt::Display for Run {
 }
 
 fn row(contender: &ContenderTold) -> String {
-    let told = |number: Option<f64>, digits: usize| number.map_or_else(|| "-".into(), |number| format!("{number:.digits$}"));
+    let told =
+        |number: Option<f64>, digits: usize| number.map_or_else(|| "-".into(), |number| format!("{number:.digits$}"));
     let (rate, cpu) = (contender.posts_per_second, contender.cpu_seconds_per_post);
     let latency = contender.latency.as_ref();
     let drift = Spread::of(contender.rounds.iter().map(|round| round.measured.drift));
     #[expect(clippy::cast_precision_loss, reason = "MiB")]
     let memory = contender.peak_memory as f64 / f64::from(1 << 20);
-    let name = contender.layout.as_ref().map_or(contender.name.clone(), |layout| format!("{} {layout}", contender.name));
+    let name =
+        contender.layout.as_ref().map_or(contender.name.clone(), |layout| format!("{} {layout}", contender.name));
     format!(
         "{name:<12} {:>9} {:>15} {:>10} {:>9} {:>10} {:>6} {:>8} {:>8} {:>8}",
         told(rate.map(|rate| rate.median), 1),
@@ -228,13 +236,19 @@ impl Run {
         };
         let per_cpu = worker.cpu_seconds_per_post.map_or(f64::NAN, |cpu| 1.0 / cpu.median);
         // Writing to a text cannot fail.
-        let _ = write!(line, "\n{}: worker {:.1} posts/s, {per_cpu:.1} posts per CPU-second", self.corpus.name, rate.median);
+        let _ = write!(
+            line,
+            "\n{}: worker {:.1} posts/s, {per_cpu:.1} posts per CPU-second",
+            self.corpus.name, rate.median
+        );
         if let Some((rate, cpu)) = worker.rate_to_ceiling.zip(worker.cpu_to_ceiling) {
             let _ = write!(line, "; {:.3} of the ceiling in posts/s, {:.3} in CPU", rate.median, cpu.median);
         }
-        for peer in self.contenders.iter().filter(|contender| !["worker", "ceiling"].contains(&contender.name.as_str())) {
+        for peer in self.contenders.iter().filter(|contender| !["worker", "ceiling"].contains(&contender.name.as_str()))
+        {
             let ratios = worker.rounds.iter().zip(&peer.rounds);
-            let ratio = Spread::of(ratios.map(|(own, peer)| own.measured.posts_per_second / peer.measured.posts_per_second));
+            let ratio =
+                Spread::of(ratios.map(|(own, peer)| own.measured.posts_per_second / peer.measured.posts_per_second));
             if let Some(ratio) = ratio {
                 let _ = write!(line, "; {:.2} times {}", ratio.median, peer.name);
             }
@@ -255,15 +269,29 @@ mod tests {
             cpu_seconds_per_post: 2.0 / rate,
             drift: 1.0,
         };
-        rates.iter().map(|rate| Round { measured: measured(*rate), peak_memory: 5 << 20, broker_cpu_seconds_per_post: None }).collect()
+        rates
+            .iter()
+            .map(|rate| Round { measured: measured(*rate), peak_memory: 5 << 20, broker_cpu_seconds_per_post: None })
+            .collect()
     }
 
     fn report() -> Report {
         let ceiling = rounds(&[100.0, 200.0, 400.0]);
         let told = |name: &str, rates: &[f64]| ContenderTold::of(name, rounds(rates), Some(&ceiling));
-        let contenders = vec![told("worker", &[90.0, 190.0, 200.0]), told("ceiling", &[100.0, 200.0, 400.0]), told("tuned", &[45.0, 19.0, 100.0])];
+        let contenders = vec![
+            told("worker", &[90.0, 190.0, 200.0]),
+            told("ceiling", &[100.0, 200.0, 400.0]),
+            told("tuned", &[45.0, 19.0, 100.0]),
+        ];
         let run = Run {
-            corpus: CorpusTold { name: "photos-1080".into(), posts: 1000, distinct: 1000, mean_bytes: 190_000.0, bytes_per_pixel: Some(0.163), seed: Some(1) },
+            corpus: CorpusTold {
+                name: "photos-1080".into(),
+                posts: 1000,
+                distinct: 1000,
+                mean_bytes: 190_000.0,
+                bytes_per_pixel: Some(0.163),
+                seed: Some(1),
+            },
             bundle: BundleTold { name: "tiny".into(), version: "1.0.0".into(), digest: "ab".into() },
             partitions: 4,
             workers: 1,
@@ -293,7 +321,12 @@ mod tests {
             assert!(text.contains(told), "{told} in {text}");
         }
         let last = text.trim_end().lines().last().expect("a line");
-        assert!(last.contains("worker 190.0 posts/s") && last.contains("0.900 of the ceiling") && last.contains("2.00 times tuned"), "{last}");
+        assert!(
+            last.contains("worker 190.0 posts/s")
+                && last.contains("0.900 of the ceiling")
+                && last.contains("2.00 times tuned"),
+            "{last}"
+        );
     }
 
     #[test]

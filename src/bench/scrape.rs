@@ -30,7 +30,12 @@ pub struct Stage {
 /// Of the text format of Prometheus.
 pub fn parse(text: &str) -> Samples {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    Samples(lines.filter_map(|line| line.rsplit_once(' ')).filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
+    Samples(
+        lines
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect(),
+    )
 }
 
 /// Asks the worker at `host:port`.
@@ -71,7 +76,8 @@ impl Samples {
     /// Every stage that took time, in the order of their names.
     pub fn stages(&self, seconds: f64, cores: f64, posts: f64) -> Vec<Stage> {
         let prefix = "sentistream_stage_seconds_sum{stage=\"";
-        let sums = self.0.iter().filter_map(|(name, busy)| Some((name.strip_prefix(prefix)?.strip_suffix("\"}")?, *busy)));
+        let sums =
+            self.0.iter().filter_map(|(name, busy)| Some((name.strip_prefix(prefix)?.strip_suffix("\"}")?, *busy)));
         sums.map(|(stage, busy_seconds)| Stage {
             stage: stage.to_owned(),
             busy_seconds,
@@ -123,17 +129,17 @@ mod tests {
     fn time_by_stage_is_what_was_added_since() {
         let between = told(5.0, [0, 0, 0]).since(&told(2.0, [0, 0, 0]));
         let stages = between.stages(2.0, 3.0, 100.0);
-        assert_eq!(
-            stages,
-            [Stage { stage: "pixels".into(), busy_seconds: 3.0, utilisation: 0.5, ms_per_post: 30.0 }]
-        );
+        assert_eq!(stages, [Stage { stage: "pixels".into(), busy_seconds: 3.0, utilisation: 0.5, ms_per_post: 30.0 }]);
     }
 
     #[test]
     fn workers_add_up() {
         let mut both = told(1.0, [1, 1, 1]);
         both.add(&told(2.0, [0, 1, 1]));
-        assert_eq!((both.stages(1.0, 1.0, 1.0)[0].busy_seconds, both.get("sentistream_post_seconds_bucket{le=\"1\"}")), (3.0, 2.0));
+        assert_eq!(
+            (both.stages(1.0, 1.0, 1.0)[0].busy_seconds, both.get("sentistream_post_seconds_bucket{le=\"1\"}")),
+            (3.0, 2.0)
+        );
     }
 
     #[test]

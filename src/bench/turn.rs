@@ -81,7 +81,10 @@ fn watch(stand: &Stand<'_>, contender: &Contender, own: &Own<'_>, team: &mut Tea
             bar.set_position(outcomes);
         } else if newest.elapsed() > PATIENCE {
             let (seconds, said) = (PATIENCE.as_secs(), team.last_words());
-            bail!("{}: {outcomes} of {posts} outcomes, and none for {seconds} s; it said last:\n{said}", contender.name());
+            bail!(
+                "{}: {outcomes} of {posts} outcomes, and none for {seconds} s; it said last:\n{said}",
+                contender.name()
+            );
         }
         has_joined = has_joined || team.has_joined()?;
         if has_joined && due.next_if(|mark| outcomes >= *mark).is_some() {

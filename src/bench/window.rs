@@ -52,7 +52,12 @@ impl Measured {
             (Some((first, _, before)), Some((second, _, after))) if before > 0.0 => (after / second) / (before / first),
             _ => 1.0,
         };
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "posts")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "posts"
+        )]
         Some(Self {
             posts: posts as u64,
             seconds,

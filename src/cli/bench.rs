@@ -124,7 +124,9 @@ pub async fn run(settings: &Settings, arguments: Arguments) -> Result<Ended> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(130);
     });
-    let report = tokio::task::spawn_blocking(move || report(&settings, &arguments, &stop).map(|report| (report, arguments.json)));
+    let report = tokio::task::spawn_blocking(move || {
+        report(&settings, &arguments, &stop).map(|report| (report, arguments.json))
+    });
     let (report, as_json) = report.await??;
     show(&report, as_json)?;
     Ok(Ended::Done)

@@ -8,6 +8,7 @@ pub mod feed;
 mod files;
 pub mod run;
 pub mod score;
+pub mod tune;
 
 use std::io;
 use std::path::PathBuf;
@@ -68,6 +69,9 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Find the threads, sessions and batches that suit this machine, for a latency
+    #[command(after_help = tune::HELP)]
+    Tune(tune::Arguments),
     /// See it work with nothing set up: a broker inside this process, sample posts, one worker
     #[command(after_help = demo::HELP)]
     Demo(demo::Arguments),
@@ -131,6 +135,7 @@ impl Cli {
             Command::Dlq(arguments) => arguments.common(),
             Command::Bench(arguments) => &arguments.common,
             Command::BenchCeiling { common, .. } => common,
+            Command::Tune(arguments) => &arguments.common,
             Command::Demo(arguments) => &arguments.common,
         };
         let mut settings = settings::load(common.config.as_deref())?;
@@ -156,6 +161,7 @@ impl Command {
             Self::Dlq(arguments) => dlq::run(&settings, &arguments).await,
             Self::Bench(arguments) => bench::run(&settings, arguments).await,
             Self::BenchCeiling { ceiling, .. } => bench::run_ceiling(&settings, &ceiling),
+            Self::Tune(arguments) => tune::run(&settings, &arguments).await,
             Self::Demo(arguments) => demo::run(settings, &arguments).await,
         }
     }
