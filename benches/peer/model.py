@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sentistream_models import contract
 
 from .bundle import Bundle
+from .pixels import Pixels
 from .posts import Prepared
 
 Floats = NDArray[numpy.float32]
@@ -18,11 +19,15 @@ TextRuns = Callable[[Sequence[int]], Runs]
 
 
 @dataclass(frozen=True)
-class Threading:
-    """How ONNX Runtime shall use the cores."""
+class Layout:
+    """How the work of a batch is cut, and how ONNX Runtime shall use the cores."""
 
     threads: int
     spinning: bool
+    images_per_run: int
+    text_runs: TextRuns
+    distinct_texts: bool
+    """Whether equal texts of a batch are encoded once."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +48,44 @@ def one_run(lengths: Sequence[int]) -> Runs:
 class Model:
     """The sessions of a bundle. `score` may be called from several threads at once."""
 
-    def __init__(self, bundle: Bundle, threading: Threading, text_runs: TextRuns, effects: bool) -> None:
-        self.bundle, self.text_runs, self.effects = bundle, text_runs, effects
-        self.image_encoder = session(bundle, contract.IMAGE_ENCODER, threading)
-        self.text_encoder = session(bundle, contract.TEXT_ENCODER, threading)
-        self.tagger = session(bundle, contract.TAGGER, threading) if bundle.tagged is not None else None
-        self.relevance = session(bundle, contract.RELEVANCE, threading)
-        self.fusion = session(bundle, contract.FUSION, threading)
+    def __init__(self, bundle: Bundle, layout: Layout, effects: bool) -> None:
+        self.bundle, self.layout, self.effects = bundle, layout, effects
+        self.image_encoder = session(bundle, contract.IMAGE_ENCODER, layout)
+        self.text_encoder = session(bundle, contract.TEXT_ENCODER, layout)
+        self.tagger = session(bundle, contract.TAGGER, layout) if bundle.tagged is not None else None
+        self.relevance = session(bundle, contract.RELEVANCE, layout)
+        self.fusion = session(bundle, contract.FUSION, layout)
         self.empty = self.embedded([bundle.tokenizer.encode("").ids])[0] if bundle.query is not None else None
 
     def score(self, posts: Sequence[Prepared]) -> list[Answer]:
         """One answer for each post."""
-        images: Floats = self.image_encoder.run(None, {"pixels": numpy.stack([post.pixels for post in posts])})[0]
+        images = self.pictured(numpy.stack([post.pixels for post in posts]))
         present = numpy.array([[text is not None for text in post.texts] for post in posts], bool)
-        embedded = self.embedded([text for post in posts for text in post.texts if text is not None])
+        embedded = self.read([text for post in posts for text in post.texts if text is not None])
         fields = numpy.zeros((*present.shape, self.width(self.relevance, "field_embedding")), numpy.float32)
-        if len(embedded):
+        if present.any():
             fields[present] = embedded
         tags = self.infer(images, fields, present)
         return self.answers(images, fields, present, tags)
 
+    def pictured(self, pixels: Pixels) -> Floats:
+        """f32 [B, Dv]."""
+        starts = range(0, len(pixels), self.layout.images_per_run)
+        runs = [pixels[start : start + self.layout.images_per_run] for start in starts]
+        return numpy.concatenate([self.image_encoder.run(None, {"pixels": run})[0] for run in runs])
+
+    def read(self, texts: Sequence[list[int]]) -> Floats:
+        """f32 [T, Dt] of token ids."""
+        if not self.layout.distinct_texts:
+            return self.embedded(texts)
+        places: dict[tuple[int, ...], int] = {}
+        found = [places.setdefault(tuple(text), len(places)) for text in texts]
+        return self.embedded([list(text) for text in places])[found]
+
     def embedded(self, texts: Sequence[list[int]]) -> Floats:
-        """f32 [T, Dt] of token ids, in the runs that `text_runs` makes of their lengths."""
+        """f32 [T, Dt] of token ids, in the runs that the layout makes of their lengths."""
         embeddings: list[Any] = [None] * len(texts)
-        for run in self.text_runs([len(text) for text in texts]):
+        for run in self.layout.text_runs([len(text) for text in texts]):
             longest = max(len(texts[index]) for index in run)
             ids = numpy.zeros((len(run), longest), numpy.int64)
             mask = numpy.zeros_like(ids)
@@ -127,11 +146,11 @@ class Model:
         return int(next(item.shape[-1] for item in graph.get_inputs() if item.name == name))
 
 
-def session(bundle: Bundle, graph: str, threading: Threading) -> Any:
+def session(bundle: Bundle, graph: str, layout: Layout) -> Any:
     """One graph on the CPU."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threading.threads
+    options.intra_op_num_threads = layout.threads
     options.log_severity_level = 3
-    if not threading.spinning:
+    if not layout.spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(bundle.folder / graph), options, providers=["CPUExecutionProvider"])

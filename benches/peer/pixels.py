@@ -14,7 +14,7 @@ Pixels = NDArray[numpy.uint8]
 Size = tuple[int, int]
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
-GAP = 1.0
+GAP = 1.5
 """How many decoded pixels a side must have for one that is seen; see README.md for what more would cost and give."""
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer
 
 from . import stream
 from .bundle import read_bundle
-from .model import Model, Threading, one_run
+from .model import Layout, Model, one_run
 from .pixels import whole
 from .posts import Prepared, Refused, prepare
 from .results import result
@@ -21,11 +21,16 @@ BATCH = 32
 POLL_SECONDS = 0.1
 
 
+def layout(threads: int) -> Layout:
+    """Every graph once a batch, and ONNX Runtime as it comes."""
+    return Layout(threads, spinning=True, images_per_run=BATCH, text_runs=one_run, distinct_texts=False)
+
+
 def main() -> None:
     """Runs until SIGTERM."""
     settings, stop = stream.read_settings(), stream.Stop()
     bundle = read_bundle(settings.bundle)
-    model = Model(bundle, Threading(stream.cores(), spinning=True), one_run, settings.effects)
+    model = Model(bundle, layout(stream.cores()), settings.effects)
     producer = Producer(settings.producer)
     consumer = Consumer(settings.consumer | {"enable.auto.commit": False})
     consumer.subscribe([settings.input_topic])

@@ -15,12 +15,13 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition  
 
 from . import stream  # noqa: E402
 from .bundle import read_bundle  # noqa: E402
-from .model import Model, Runs, Threading  # noqa: E402
+from .model import Layout, Model, Runs  # noqa: E402
 from .pixels import reduced  # noqa: E402
 from .posts import Prepared, Refused, prepare  # noqa: E402
 from .results import result  # noqa: E402
 
-BATCH = 8
+BATCH = 32
+IMAGES_PER_RUN = 4
 TEXTS_PER_RUN = 8
 AHEAD = 2
 """Batches a core that are in work or wait: the next is there when one is done."""
@@ -58,12 +59,15 @@ def short_first(lengths: Sequence[int]) -> Runs:
     return [order[start : start + TEXTS_PER_RUN] for start in range(0, len(order), TEXTS_PER_RUN)]
 
 
+LAYOUT = Layout(1, spinning=False, images_per_run=IMAGES_PER_RUN, text_runs=short_first, distinct_texts=True)
+
+
 class Pipeline:
     """Batches in the order they came: scored by as many threads as there are cores, published and committed by one."""
 
     def __init__(self, settings: stream.Settings) -> None:
         self.settings = settings
-        self.model = Model(read_bundle(settings.bundle), Threading(1, spinning=False), short_first, settings.effects)
+        self.model = Model(read_bundle(settings.bundle), LAYOUT, settings.effects)
         self.workers = ThreadPoolExecutor(stream.cores())
         self.producer = Producer(settings.producer | PRODUCER)
         self.consumer = Consumer(settings.consumer | CONSUMER)
