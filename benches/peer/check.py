@@ -1,11 +1,12 @@
 """`python -m peer.check POSTS.jsonl BINARY [BUNDLE]`: do both peers answer as the worker does?
 
-Scores a list of posts with `sentistream score` and with the peers' own functions, no broker needed, and compares probabilities, relevance,
-effects. PNG and WebP are read alike by all, and so is any JPEG too small to be decoded at a reduced size; of a larger one
-the worker and `tuned` see slightly different pixels than `plain`, each by its own right, so that it may move an answer by `JPEG`.
+Scores a list of posts with `sentistream score` and with the peers' own functions, no broker needed. Compared are probabilities,
+relevance and effects. PNG and WebP are seen alike by all. A large JPEG is decoded at a reduced size by `tuned` and by the worker, each
+in its own way, and they see it a little otherwise than `plain`: it may differ by `JPEG`, and its label and inferred tags may turn over.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,25 +81,34 @@ def scored(model: Model, posts: Sequence[Message], pixels_of: PixelsOf, batch: i
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """The largest among all numbers that both tell; infinite where a post is taken for another."""
+    """The largest among all numbers of the same meaning: an effect is one on the label found, a weight one beside the fields present.
+    Infinite where a post is taken for another."""
     if any(one.get(key) != other.get(key) for key in ("result_id", "id", "source", "model")):
         return float("inf")
     pairs = [(one["sentiment"]["probabilities"], other["sentiment"]["probabilities"])]
-    pairs += [(one[key], other[key]) for key in ("relevance", "effects")]
-    return max(abs(mine[key] - theirs[key]) for mine, theirs in pairs for key in mine.keys() & theirs.keys())
+    if not_numbers(one) == not_numbers(other):
+        pairs += [(one[key], other[key]) for key in ("relevance", "effects")]
+    return max(abs(mine[key] - theirs[key]) for mine, theirs in pairs for key in mine | theirs)
+
+
+def not_numbers(result: Mapping[str, Any]) -> list[Any]:
+    """What a small difference of pixels turns over at once, or not at all."""
+    return [result["sentiment"]["label"], result["tags"], result["flags"]]
 
 
 def compare(name: str, found: Sequence[dict[str, Any]], asked: Sequence[dict[str, Any]], posts: Sequence[Sample]) -> bool:
-    """Prints what differs, by kind of image. Tags and flags must be the same but where a JPEG's tags are inferred."""
+    """Prints what differs, by kind of image. Label, tags and flags must be the same but of JPEG."""
     holds = True
     for kind, limit in (("JPEG", JPEG), ("other", EXACT)):
         is_jpeg = kind == "JPEG"
         of_kind = [index for index, post in enumerate(posts) if (post.image.suffix in (".jpg", ".jpeg")) == is_jpeg]
         differences = [difference(found[index], asked[index]) for index in of_kind]
-        told = [index for index in of_kind if any(found[index][key] != asked[index][key] for key in ("tags", "flags"))]
+        told = [index for index in of_kind if not_numbers(found[index]) != not_numbers(asked[index])]
         most = max(differences, default=0.0)
-        print(f"{name}: {len(of_kind)} {kind}, {sum(one <= EXACT for one in differences)} within {EXACT:g}, most {most:.5f} "
-              f"(limit {limit:g}), tags or flags differ in {len(told)}")
+        print(
+            f"{name}: {len(of_kind)} {kind}, {sum(one <= EXACT for one in differences)} within {EXACT:g}, most {most:.5f} "
+            f"(limit {limit:g}), label, tags or flags differ in {len(told)}"
+        )
         holds &= most <= limit and (is_jpeg or not told)
     return holds
 
@@ -107,7 +117,8 @@ def main() -> None:
     """Exit code 1 where a peer answers otherwise."""
     listed, binary = Path(sys.argv[1]), sys.argv[2]
     bundle = read_bundle(Path(sys.argv[3] if len(sys.argv) > 3 else "models/default"))
-    run = subprocess.run([binary, "score", str(listed)], stdout=subprocess.PIPE, check=True)
+    environment = os.environ | {"SENTISTREAM__MODEL__BUNDLE": str(bundle.folder), "SENTISTREAM__MODEL__EFFECTS": "true"}
+    run = subprocess.run([binary, "score", str(listed)], stdout=subprocess.PIPE, check=True, env=environment)
     asked = [json.loads(line) for line in run.stdout.splitlines()]
     posts = samples(listed)
     threads = stream.cores()

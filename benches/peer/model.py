@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy
-import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession, SessionOptions
 from sentistream_models import contract
 
 from .bundle import Bundle
@@ -141,16 +141,16 @@ class Model:
         ]
 
     @staticmethod
-    def width(graph: Any, name: str) -> int:
+    def width(graph: InferenceSession, name: str) -> int:
         """The last axis of an input."""
         return int(next(item.shape[-1] for item in graph.get_inputs() if item.name == name))
 
 
-def session(bundle: Bundle, graph: str, layout: Layout) -> Any:
+def session(bundle: Bundle, graph: str, layout: Layout) -> InferenceSession:
     """One graph on the CPU."""
-    options = onnxruntime.SessionOptions()
+    options = SessionOptions()
     options.intra_op_num_threads = layout.threads
     options.log_severity_level = 3
     if not layout.spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(bundle.folder / graph), options, providers=["CPUExecutionProvider"])
+    return InferenceSession(str(bundle.folder / graph), options, providers=["CPUExecutionProvider"])

@@ -1,24 +1,21 @@
 """`python -m peer.tuned`: the pipeline as somebody would write it who knows Kafka, Pillow and ONNX Runtime well."""
 
 import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the cores are taken by the workers below
+import orjson
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from collections import deque  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from concurrent.futures import Future, ThreadPoolExecutor, wait  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from typing import Any  # noqa: E402
-
-import orjson  # noqa: E402
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition  # noqa: E402
-
-from . import stream  # noqa: E402
-from .bundle import read_bundle  # noqa: E402
-from .model import Layout, Model, Runs  # noqa: E402
-from .pixels import reduced  # noqa: E402
-from .posts import Prepared, Refused, prepare  # noqa: E402
-from .results import result  # noqa: E402
+from . import stream
+from .bundle import read_bundle
+from .model import Layout, Model, Runs
+from .pixels import reduced
+from .posts import Prepared, Refused, prepare
+from .results import result
 
 BATCH = 32
 IMAGES_PER_RUN = 4
@@ -140,4 +137,5 @@ class Pipeline:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the workers take the cores
     Pipeline(stream.read_settings()).run(stream.Stop())
