@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from sentistream_models.preprocess import centred_square, to_rgb
 
@@ -25,21 +25,17 @@ def whole(image: bytes, size: Size, crop: float) -> Pixels:
 
 
 def reduced(image: bytes, size: Size, crop: float) -> Pixels:
-    """As `whole`, but libjpeg decodes at 1/2, 1/4 or 1/8 where that leaves `GAP` pixels for each that is seen, and nothing is copied
-    that is as it should be."""
+    """As `whole`, but libjpeg decodes at 1/2, 1/4 or 1/8 where that leaves `GAP` pixels for each that is seen, and what EXIF turns is the
+    small image: the square is in the middle whichever way."""
     opened: Any = Image.open(io.BytesIO(image))
+    if not isinstance(opened, JpegImageFile):
+        return whole(image, size, crop)
     width, height = opened.size
-    if isinstance(opened, JpegImageFile):
-        scale = max(size) * GAP / (crop * min(width, height))
-        opened.draft("RGB", (max(1, math.ceil(width * scale)), max(1, math.ceil(height * scale))))
-    turned = opened.getexif().get(ORIENTATION, 1)
-    if opened.mode != "RGB" or turned != 1 or opened.has_transparency_data or getattr(opened, "n_frames", 1) > 1:
-        rgb = to_rgb(opened)
-        width, height = (height, width) if turned in SIDEWAYS else (width, height)
-    else:
-        rgb = opened
-    # The square of the whole image: a side reduced is rounded up, and would move it.
-    across, down = rgb.width / width, rgb.height / height
-    left, top, right, bottom = centred_square((width, height), crop)
-    box = (left * across, top * down, right * across, bottom * down)
-    return numpy.asarray(rgb.resize(size, Image.Resampling.BICUBIC, box=box))
+    least = max(size) * GAP / (crop * min(width, height))
+    drafted = opened.draft("RGB", (math.ceil(width * least), math.ceil(height * least)))
+    reduction = width / drafted[1][2] if drafted else 1
+    left, top, right, bottom = (edge / reduction for edge in centred_square((width, height), crop))
+    rgb = opened if opened.mode == "RGB" else opened.convert("RGB")
+    as_stored = size[::-1] if opened.getexif().get(ORIENTATION) in SIDEWAYS else size
+    seen = rgb.resize(as_stored, Image.Resampling.BICUBIC, box=(left, top, right, bottom))
+    return numpy.asarray(ImageOps.exif_transpose(seen))
