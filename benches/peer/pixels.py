@@ -25,8 +25,8 @@ def whole(image: bytes, size: Size, crop: float) -> Pixels:
 
 
 def reduced(image: bytes, size: Size, crop: float) -> Pixels:
-    """As `whole`, but libjpeg decodes at 1/2, 1/4 or 1/8 where that leaves `GAP` pixels for each that is seen, and what EXIF turns is the
-    small image: the square is in the middle whichever way."""
+    """As `whole`, but libjpeg decodes at 1/2, 1/4 or 1/8 where that leaves `GAP` pixels for each that is seen, and EXIF turns the
+    small image only: the square is in the middle whichever way."""
     opened: Any = Image.open(io.BytesIO(image))
     if not isinstance(opened, JpegImageFile):
         return whole(image, size, crop)
