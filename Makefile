@@ -36,7 +36,7 @@ effects-cost: system-build onnxruntime ## measure what telling effects costs in 
 
 check-peers: system-build onnxruntime peers-venv ## check that the Python pipelines of benches/peer answer as the worker does; POSTS=list.jsonl BUNDLE=dir
 	cargo build --release --locked
-	PYTHONPATH=benches:models .deps/peers-venv/bin/python -m peer.check "$(or $(POSTS),tests/fixtures/photos/posts.jsonl)" target/release/sentistream "$(or $(BUNDLE),models/default)"
+	PYTHONPATH=benches .deps/peers-venv/bin/python -m peer.check "$(or $(POSTS),tests/fixtures/photos/posts.jsonl)" target/release/sentistream "$(or $(BUNDLE),models/default)"
 
 chaos: kafka onnxruntime ## kill, freeze, starve and cut off workers and broker, and look for every record; FAULTS=n SEED=s
 	CHAOS_FAULTS=$(or $(FAULTS),25) CHAOS_SEED=$(SEED) cargo test --release --locked --test suite -- --include-ignored --nocapture chaos::

@@ -15,7 +15,7 @@ Size = tuple[int, int]
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 GAP = 1.5
-"""How many decoded pixels a side must have for one that is seen; see README.md for what more would cost and give."""
+"""How many decoded pixels a side must have for one that is seen; README.md says what fewer would save, and do to the answers."""
 
 
 def whole(image: bytes, size: Size, crop: float) -> Pixels:

@@ -2,11 +2,11 @@
 
 What was tried and what it gave, in CPU milliseconds a post on two cores (README.md has the whole of it; `plain` takes 35 to 37):
 
-- sessions that do not spin: 25; each core's thread takes a batch from JPEG to JSON with sessions of one thread: 22.5. A pool that decodes
-  ahead of one model with a thread for each core is slower, a process a core no faster;
+- sessions that do not spin: 25; each core's thread takes a batch from JPEG to JSON, with sessions of one thread: 22.5. A pool that
+  decodes ahead of one model with a thread for each core is slower, a process a core no faster;
 - `Image.draft()` at the least size that keeps the answers: 17; images in runs of 4: 16;
 - texts sorted by length, in runs of 8: 13.5; equal texts of a batch once: 12.7; batches of 32 (of 8: 14.3, of 64: 12.2);
-- fetches that hold many images, and a full queue that is looked at again at once: no gap between batches.
+- fetches that hold many images, and a full queue that is looked at again at once: no difference with a broker on the same machine.
 """
 
 import os
