@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof effects-cost memory bench build check fuzz hostile models models-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof effects-cost memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -28,8 +28,15 @@ bench: system-build kafka onnxruntime ## measure a worker against the ceiling of
 		$(addprefix --corpus ,$(CORPUS)) $(addprefix --posts ,$(POSTS)) $(addprefix --rounds ,$(ROUNDS)) $(addprefix --workers ,$(WORKERS)) \
 		$(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
+bench-peers: peers-venv ## the same with the Python pipelines of benches/peer beside the worker
+	@PYTHONPATH=benches $(MAKE) bench ARGS="$(ARGS) --peer 'plain=.deps/peers-venv/bin/python -m peer.plain' --peer 'tuned=.deps/peers-venv/bin/python -m peer.tuned'"
+
 effects-cost: system-build onnxruntime ## measure what telling effects costs in throughput; POSTS=path takes posts of your own, BUNDLE=dir another bundle
 	POSTS="$(POSTS)" ROUNDS="$(or $(ROUNDS),40)" $(if $(BUNDLE),SENTISTREAM__MODEL__BUNDLE="$(BUNDLE)") cargo bench --locked --bench effects
+
+check-peers: system-build onnxruntime peers-venv ## check that the Python pipelines of benches/peer answer as the worker does; POSTS=list.jsonl BUNDLE=dir
+	cargo build --release --locked
+	PYTHONPATH=benches .deps/peers-venv/bin/python -m peer.check "$(or $(POSTS),tests/fixtures/photos/posts.jsonl)" target/release/sentistream "$(or $(BUNDLE),models/default)"
 
 chaos: kafka onnxruntime ## kill, freeze, starve and cut off workers and broker, and look for every record; FAULTS=n SEED=s
 	CHAOS_FAULTS=$(or $(FAULTS),25) CHAOS_SEED=$(SEED) cargo test --release --locked --test suite -- --include-ignored --nocapture chaos::
@@ -67,6 +74,10 @@ test-models: models-venv ## test the Python package: graphs against PyTorch, imp
 models-venv: system-models
 	[[ -x .deps/models-venv/bin/python ]] || python3 -m venv .deps/models-venv
 	.deps/models-venv/bin/python -m pip --disable-pip-version-check install --require-hashes -r models/requirements.txt
+
+peers-venv: system-models
+	[[ -x .deps/peers-venv/bin/python ]] || python3 -m venv .deps/peers-venv
+	.deps/peers-venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r benches/peer/requirements.txt
 
 onnxruntime: system-build ## fetch ONNX Runtime for the CPU into .deps/onnxruntime
 	@scripts/fetch-onnxruntime cpu
