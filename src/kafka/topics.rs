@@ -1,6 +1,6 @@
 //! Topics of a command's own (`sentistream bench`): made, counted and deleted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -50,7 +50,18 @@ impl Topics {
         let made = self.admin.create_topics([&new], &timeouts()).await.map_err(|source| self.no_answer(source))?;
         match made.into_iter().next() {
             Some(Err((_, why))) => Err(self.unusable(&topic.name, &why.to_string())),
-            _ => Ok(()),
+            _ => self.wait_for(topic).await,
+        }
+    }
+
+    /// Waits until the broker tells of every partition: right after a topic was made it may not know it yet.
+    async fn wait_for(&self, topic: &Topic) -> Result<(), Error> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match self.ends(&[topic]) {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                ended => return ended.map(drop),
+            }
         }
     }
 
