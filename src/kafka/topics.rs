@@ -58,7 +58,9 @@ impl Topics {
     async fn wait_for(&self, topic: &Topic) -> Result<(), Error> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            match self.ends(&[topic]) {
+            // Asked for outright: the client remembers for half a minute that it did not find a topic.
+            let known = self.consumer.fetch_metadata(Some(&topic.name), TIMEOUT);
+            match known.map_err(|source| self.no_answer(source)).and_then(|_| self.ends(&[topic])) {
                 Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
                 ended => return ended.map(drop),
             }
