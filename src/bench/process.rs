@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,12 +68,23 @@ impl Process {
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => {
-                // What it said last may still be on its way.
-                thread::sleep(Duration::from_millis(100));
-                Err(anyhow!("{} ended by itself ({status}); it said last:\n{}", self.name, self.last_words()))
-            }
+            Some(status) => Err(self.ended(status)),
         }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it failed, with the end of its log.
+    pub fn wait(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(self.ended(status)) }
+    }
+
+    fn ended(&self, status: ExitStatus) -> anyhow::Error {
+        // What it said last may still be on its way, and whatever it started may keep the pipe open.
+        thread::sleep(Duration::from_millis(100));
+        anyhow!("{} ended by itself ({status}); it said last:\n{}", self.name, self.last_words())
     }
 
     /// The end of its log.

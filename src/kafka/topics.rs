@@ -103,10 +103,9 @@ impl Topics {
         let mut sum = 0;
         for end in ends.elements() {
             end.error().map_err(|why| self.unusable(end.topic(), &why.to_string()))?;
-            match end.offset() {
-                Offset::Offset(offset) => sum += u64::try_from(offset).unwrap_or(0),
-                // An empty partition.
-                _ => {}
+            // Of a partition without records the broker tells none.
+            if let Offset::Offset(offset) = end.offset() {
+                sum += u64::try_from(offset).unwrap_or(0);
             }
         }
         Ok(sum)
