@@ -1,18 +1,26 @@
 //! `sentistream bench` on the real broker: what it tells is consistent, and nothing of it is left behind.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 
 use crate::support::process::{ended, sentistream};
-use crate::support::{PATIENCE, repository};
+use crate::support::{PATIENCE, repository, wait_until};
 
 const POSTS: u32 = 20_000;
+/// Each looks for what any may have left behind.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn brokers() -> String {
     std::env::var("SENTISTREAM_TEST_BROKERS")
         .expect("SENTISTREAM_TEST_BROKERS names a Kafka broker; `make test` starts one")
+}
+
+/// A broker may take a moment.
+fn assert_nothing_is_left() {
+    wait_until("all topics of bench are deleted", || topics().is_empty());
 }
 
 /// Topics of any `bench` that are there now.
@@ -35,6 +43,7 @@ fn bench(arguments: &[&str]) -> (i32, String, String) {
 #[test]
 #[ignore = "needs Kafka: make test"]
 fn bench_tells_numbers_that_fit_together_and_leaves_nothing_behind() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let posts = POSTS.to_string();
     let (code, told, said) = bench(&["--posts", &posts, "--layout", "per-core:8", "--latency", "1", "--load", "0.1"]);
     assert_eq!(code, 0, "{said}");
@@ -68,22 +77,25 @@ fn bench_tells_numbers_that_fit_together_and_leaves_nothing_behind() {
             .all(|stage| stages.contains(stage)),
         "{stages:?}"
     );
-    assert_eq!(topics(), BTreeSet::new());
+    assert_nothing_is_left();
 }
 
 #[test]
 #[ignore = "needs Kafka: make test"]
 fn a_contender_that_fails_fails_the_bench_and_leaves_nothing_behind() {
-    let arguments = ["--posts", "1000", "--no-ceiling", "--latency", "0"];
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let posts = POSTS.to_string();
+    let arguments = ["--posts", &posts, "--no-ceiling", "--latency", "0"];
     let (code, told, said) = bench(&[&arguments[..], &["--peer", "broken=echo 'no such module' >&2; exit 7"]].concat());
-    assert_eq!((code, told.as_str()), (1, ""));
+    assert_eq!((code, told.as_str()), (1, ""), "{said}");
     assert!(said.contains("broken ended by itself") && said.contains("no such module"), "{said}");
-    assert_eq!(topics(), BTreeSet::new());
+    assert_nothing_is_left();
 }
 
 #[test]
 #[ignore = "needs Kafka: make test"]
 fn dead_letters_fail_the_bench_with_their_number_and_reason() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().expect("a folder");
     let list = folder.path().join("posts.jsonl");
     let lines = (0..100).map(|number| format!("{{\"id\": \"{number}\", \"image\": {{\"data\": \"AAAA\"}}}}\n"));
@@ -95,5 +107,5 @@ fn dead_letters_fail_the_bench_with_their_number_and_reason() {
     let (code, _, said) = ended(&command.output().expect("runs"));
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("100 of 100 posts became dead letters") && said.contains("unsupported_format"), "{said}");
-    assert_eq!(topics(), BTreeSet::new());
+    assert_nothing_is_left();
 }
