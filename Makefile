@@ -24,7 +24,7 @@ memory: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime ## show
 
 bench: system-build kafka onnxruntime ## measure a worker against the ceiling of this hardware; CORPUS=, POSTS=, ROUNDS=, WORKERS=, BUNDLE=dir, PHOTOS=dir, ARGS='--json ...'
 	cargo build --release --locked
-	scripts/with-kafka bash -c 'SENTISTREAM__KAFKA__BROKERS=$$SENTISTREAM_TEST_BROKERS exec target/release/sentistream bench "$$@"' bench \
+	$(if $(BUNDLE),SENTISTREAM__MODEL__BUNDLE="$(BUNDLE)") scripts/with-kafka bash -c 'SENTISTREAM__KAFKA__BROKERS=$$SENTISTREAM_TEST_BROKERS exec target/release/sentistream bench "$$@"' bench \
 		$(addprefix --corpus ,$(CORPUS)) $(addprefix --posts ,$(POSTS)) $(addprefix --rounds ,$(ROUNDS)) $(addprefix --workers ,$(WORKERS)) \
 		$(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 

@@ -127,11 +127,12 @@ pub fn run(settings: &Settings, arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     };
-    let measured = ceiling.run(layout, Until::Posts(ceiling.posts()), || {
-        tell(&Told::Ready)?;
-        io::stdin().read_line(&mut String::new())?;
-        Ok(())
-    })?;
+    let measured =
+        ceiling.run(layout, Until::Posts { all: ceiling.posts(), in_flight: settings.limits.records }, || {
+            tell(&Told::Ready)?;
+            io::stdin().read_line(&mut String::new())?;
+            Ok(())
+        })?;
     let peak_memory = process::peak_memory("self").context("cannot read /proc/self/status")?;
     tell(&Told::Ran { measured, peak_memory })
 }
@@ -145,7 +146,7 @@ fn tell(told: &Told) -> Result<()> {
 /// When a run is over.
 #[derive(Debug, Clone, Copy)]
 enum Until {
-    Posts(usize),
+    Posts { all: usize, in_flight: usize },
     Deadline(Duration),
 }
 
@@ -326,7 +327,7 @@ impl Progress {
         }
         let first = self.next.fetch_add(batch, Ordering::Relaxed);
         match self.until {
-            Until::Posts(posts) => (first < posts).then(|| first..posts.min(first + batch)),
+            Until::Posts { all, .. } => (first < all).then(|| first..all.min(first + batch)),
             Until::Deadline(_) => Some(first..first + batch),
         }
     }
@@ -335,7 +336,9 @@ impl Progress {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.outcomes += posts as u64;
         let is_due = match self.until {
-            Until::Posts(all) => marks(all as u64).get(done.readings.len()).is_some_and(|mark| done.outcomes >= *mark),
+            Until::Posts { all, in_flight } => {
+                marks(all as u64, in_flight).get(done.readings.len()).is_some_and(|mark| done.outcomes >= *mark)
+            }
             Until::Deadline(after) => {
                 let is_over = self.started.elapsed() >= after;
                 self.is_over.store(is_over, Ordering::Relaxed);
@@ -353,7 +356,7 @@ impl Progress {
         let readings = self.done.into_inner().unwrap_or_else(PoisonError::into_inner).readings;
         let readings = match (self.until, readings.as_slice()) {
             (Until::Deadline(_), [start, end, ..]) => [*start, *end, *end],
-            (Until::Posts(_), [start, middle, end, ..]) => [*start, *middle, *end],
+            (Until::Posts { .. }, [start, middle, end, ..]) => [*start, *middle, *end],
             _ => bail!("too few posts to measure; give more (--posts)"),
         };
         Measured::between(readings).context("too few posts to measure; give more (--posts)")
@@ -376,7 +379,7 @@ mod tests {
 
     #[test]
     fn posts_are_handed_out_once_and_read_at_their_marks() {
-        let progress = Progress::new(Until::Posts(100));
+        let progress = Progress::new(Until::Posts { all: 100, in_flight: 10 });
         let mut taken = Vec::new();
         while let Some(numbers) = progress.take(8) {
             progress.done(numbers.len());
@@ -385,6 +388,6 @@ mod tests {
         assert_eq!(taken, (0..100).collect::<Vec<_>>());
         let outcomes: Vec<u64> =
             progress.done.lock().expect("not poisoned").readings.iter().map(|reading| reading.outcomes).collect();
-        assert_eq!(outcomes, [16, 56, 96]);
+        assert_eq!(outcomes, [16, 56, 96], "the ends of the batches that reached 10, 50 and 90");
     }
 }

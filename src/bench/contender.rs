@@ -3,15 +3,14 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
-use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::ceiling::{Layout, Told};
 use super::process::Process;
 use super::scrape::{self, Samples};
-use super::stand::{Own, PATIENCE, Stand};
+use super::stand::{Own, Stand};
 use super::window::Measured;
 
 /// Whoever takes a turn.
@@ -178,18 +177,14 @@ impl Ceiling {
 
     /// What it tells next; `None` at its end.
     fn told(&mut self) -> Result<Option<Told>> {
-        match self.lines.next() {
-            Some(line) => Ok(Some(serde_json::from_str(&line?).context("the ceiling tells nonsense")?)),
-            None => {
-                let deadline = Instant::now() + PATIENCE;
-                while self.process.check().is_ok() && Instant::now() < deadline {}
-                Ok(None)
-            }
-        }
+        let line = self.lines.next().transpose()?;
+        line.map(|line| serde_json::from_str(&line).context("the ceiling tells nonsense")).transpose()
     }
 
-    fn failed(&self) -> anyhow::Error {
-        anyhow::anyhow!("the ceiling failed; it said last:\n{}", self.process.last_words())
+    /// Why it tells nothing more.
+    fn failure(&mut self) -> anyhow::Error {
+        let ended = self.process.wait();
+        ended.err().unwrap_or_else(|| anyhow!("the ceiling ended without telling what it did"))
     }
 }
 
@@ -207,8 +202,10 @@ pub fn calibrate(stand: &Stand<'_>) -> Result<(Layout, Vec<(String, f64)>)> {
         }
     }
     let best = tried.iter().max_by(|one, other| one.1.total_cmp(&other.1));
-    let best = best.ok_or_else(|| ceiling.failed())?.0.parse().map_err(anyhow::Error::msg)?;
-    Ok((best, tried))
+    match best.map(|(layout, _)| layout.parse()) {
+        Some(Ok(best)) => Ok((best, tried)),
+        _ => Err(ceiling.failure()),
+    }
 }
 
 /// Runs the posts through as many ceilings as there are workers, each its share, all starting together.
@@ -221,7 +218,7 @@ pub fn ceiling_turn(stand: &Stand<'_>, layout: Layout) -> Result<(Measured, u64)
     for ceiling in &mut ceilings {
         match ceiling.told()? {
             Some(Told::Ready) => {}
-            _ => return Err(ceiling.failed()),
+            _ => return Err(ceiling.failure()),
         }
     }
     for ceiling in &mut ceilings {
@@ -236,7 +233,7 @@ pub fn ceiling_turn(stand: &Stand<'_>, layout: Layout) -> Result<(Measured, u64)
                 all.push(measured);
                 memory += peak_memory;
             }
-            _ => return Err(ceiling.failed()),
+            _ => return Err(ceiling.failure()),
         }
     }
     match Measured::side_by_side(&all) {

@@ -78,9 +78,9 @@ impl Kind {
     /// Posts where nobody says how many.
     pub const fn default_posts(self) -> u32 {
         match self {
-            Self::Photos512 => 1500,
-            Self::Photos1080 => 1000,
-            Self::Photos2048 => 500,
+            Self::Photos512 => 3000,
+            Self::Photos1080 => 2000,
+            Self::Photos2048 => 1000,
             Self::Feed => 20_000,
             Self::Tiny => 200_000,
         }
@@ -245,7 +245,7 @@ impl Plan {
         let mut hasher = blake3::Hasher::new();
         hasher.update(format!("{VERSION} {} {} {}", self.kind.name(), self.posts, self.seed).as_bytes());
         for photo in images_below(&self.photos)? {
-            let bytes = fs::metadata(&photo).map(|metadata| metadata.len()).unwrap_or(0);
+            let bytes = fs::metadata(&photo).map_or(0, |metadata| metadata.len());
             hasher.update(format!("{} {bytes}", photo.display()).as_bytes());
         }
         Ok(hasher.finalize().to_hex().chars().take(8).collect())

@@ -72,7 +72,9 @@ impl Zipf {
                 sum
             })
             .collect();
-        cumulative.iter_mut().for_each(|share| *share /= sum);
+        for share in &mut cumulative {
+            *share /= sum;
+        }
         Self { cumulative }
     }
 
@@ -97,8 +99,8 @@ mod tests {
         let norm: f64 = (1..=2000u32).map(|rank| f64::from(rank).powf(-1.1)).sum();
         for rank in [1u32, 2, 5, 20] {
             let expected = f64::from(rank).powf(-1.1) / norm * f64::from(draws);
-            let drawn = f64::from(counts[rank as usize - 1]);
-            assert!((drawn - expected).abs() < 5.0 * expected.sqrt(), "rank {rank}: {drawn}, expected {expected}");
+            let came = f64::from(counts[rank as usize - 1]);
+            assert!((came - expected).abs() < 5.0 * expected.sqrt(), "rank {rank}: {came}, expected {expected}");
         }
         assert_eq!(counts.iter().sum::<u32>(), draws);
     }

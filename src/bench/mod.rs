@@ -30,6 +30,7 @@ use self::contender::{Contender, ceiling_turn};
 use self::report::{ContenderTold, Round, Saturated};
 use self::scrape::{Samples, Stage};
 use self::stand::Stand;
+use self::window::Measured;
 
 /// What is to be measured on each corpus.
 #[derive(Debug, Clone)]
@@ -78,34 +79,12 @@ pub fn measure(stand: &Stand<'_>, plan: &Plan, tell: &dyn Fn(&str)) -> Result<Me
             (Some(layout), layouts)
         }
     };
-    let name = unique();
-    let fed = stand.own(&name, None, &[])?;
-    stand.feed(&fed.input.name)?;
-    let mut rounds: Vec<Vec<Round>> = vec![vec![]; plan.contenders.len()];
-    let (mut ceiling, mut counted) = (Vec::new(), None);
-    for round in 1..=plan.rounds {
-        for (number, (contender, rounds)) in plan.contenders.iter().zip(&mut rounds).enumerate() {
-            let turn = turn::run(stand, contender, &fed.input, &format!("{name}-{round}-{number}"))?;
-            tell(&format!("round {round}: {}: {:.1} posts/s", contender.name(), turn.measured.posts_per_second));
-            counted = turn.counted.map(|counted| (counted, turn.measured)).or(counted);
-            rounds.push(Round {
-                measured: turn.measured,
-                peak_memory: turn.peak_memory,
-                broker_cpu_seconds_per_post: turn.broker_cpu_seconds_per_post,
-            });
-        }
-        if let Some(layout) = layout {
-            let (measured, peak_memory) = ceiling_turn(stand, layout)?;
-            tell(&format!("round {round}: ceiling {layout}: {:.1} posts/s", measured.posts_per_second));
-            ceiling.push(Round { measured, peak_memory, broker_cpu_seconds_per_post: None });
-        }
-    }
-    drop(fed);
-    let reference = layout.map(|_| ceiling.as_slice());
+    let turns = Turns::take(stand, plan, layout, tell)?;
+    let reference = layout.map(|_| turns.ceiling.as_slice());
     let mut contenders = Vec::new();
-    for (contender, rounds) in plan.contenders.iter().zip(rounds) {
+    for (contender, rounds) in plan.contenders.iter().zip(turns.rounds) {
         let mut told = ContenderTold::of(contender.name(), rounds, reference);
-        let counted = counted.as_ref().filter(|_| *contender == Contender::Worker);
+        let counted = turns.counted.as_ref().filter(|_| *contender == Contender::Worker);
         told.saturated = counted.and_then(|(counted, _)| saturated(counted));
         if let Some(rate) = told.posts_per_second.filter(|_| !plan.latency.is_zero()) {
             let name = format!("{}-latency", unique());
@@ -114,17 +93,57 @@ pub fn measure(stand: &Stand<'_>, plan: &Plan, tell: &dyn Fn(&str)) -> Result<Me
         contenders.push(told);
     }
     if let Some(layout) = layout {
-        let mut told = ContenderTold::of("ceiling", ceiling.clone(), reference);
+        let mut told = ContenderTold::of("ceiling", turns.ceiling.clone(), reference);
         told.layout = Some(layout.to_string());
         contenders.push(told);
     }
-    #[expect(clippy::cast_precision_loss, reason = "cores and posts")]
-    let stages = counted.map_or_else(Vec::new, |(counted, measured)| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cores = if stand.pin { stand.workers } else { cores };
-        counted.stages(measured.seconds, cores as f64, measured.posts as f64)
-    });
+    let stages = turns.counted.map_or_else(Vec::new, |(counted, measured)| stages(stand, &counted, &measured));
     Ok(Measurements { layouts, contenders, stages })
+}
+
+/// What all turns showed.
+#[derive(Default)]
+struct Turns {
+    /// Of each contender.
+    rounds: Vec<Vec<Round>>,
+    ceiling: Vec<Round>,
+    /// Of the worker's last.
+    counted: Option<(Samples, Measured)>,
+}
+
+impl Turns {
+    /// Everybody in turn, and over again.
+    fn take(stand: &Stand<'_>, plan: &Plan, layout: Option<Layout>, tell: &dyn Fn(&str)) -> Result<Self> {
+        let name = unique();
+        let fed = stand.own(&name, None, &[])?;
+        stand.feed(&fed.input.name)?;
+        let mut turns = Self { rounds: vec![vec![]; plan.contenders.len()], ..Self::default() };
+        for round in 1..=plan.rounds {
+            for (number, (contender, rounds)) in plan.contenders.iter().zip(&mut turns.rounds).enumerate() {
+                let turn = turn::run(stand, contender, &fed.input, &format!("{name}-{round}-{number}"))?;
+                tell(&format!("round {round}: {}: {:.1} posts/s", contender.name(), turn.measured.posts_per_second));
+                turns.counted = turn.counted.map(|counted| (counted, turn.measured)).or(turns.counted);
+                rounds.push(Round {
+                    measured: turn.measured,
+                    peak_memory: turn.peak_memory,
+                    broker_cpu_seconds_per_post: turn.broker_cpu_seconds_per_post,
+                });
+            }
+            if let Some(layout) = layout {
+                let (measured, peak_memory) = ceiling_turn(stand, layout)?;
+                tell(&format!("round {round}: ceiling {layout}: {:.1} posts/s", measured.posts_per_second));
+                turns.ceiling.push(Round { measured, peak_memory, broker_cpu_seconds_per_post: None });
+            }
+        }
+        Ok(turns)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "cores and posts")]
+fn stages(stand: &Stand<'_>, counted: &Samples, measured: &Measured) -> Vec<Stage> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = if stand.pin { stand.workers } else { cores };
+    counted.stages(measured.seconds, cores as f64, measured.posts as f64)
 }
 
 fn saturated(counted: &Samples) -> Option<Saturated> {

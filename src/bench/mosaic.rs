@@ -139,6 +139,7 @@ mod tests {
         let bytes: usize = (100..120)
             .map(|seed| jpeg(&photos.mosaic(512, &mut Rng::with_seed(seed)), quality).expect("encodes").len())
             .sum();
+        #[expect(clippy::cast_precision_loss, reason = "a few MB")]
         let per_pixel = bytes as f64 / (512.0 * 512.0 * 20.0);
         assert!((0.13..=0.2).contains(&per_pixel), "{per_pixel} bytes a pixel at quality {quality}");
     }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -18,6 +18,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 const LOG_LINES: usize = 200;
 /// Lines of its log that an error tells.
 const TOLD_LINES: usize = 12;
+/// How long its last words are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long it may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -26,6 +28,7 @@ pub struct Process {
     name: String,
     child: Child,
     log: Arc<Mutex<VecDeque<String>>>,
+    listening: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -41,11 +44,11 @@ impl Process {
             Some(core) => on_core(core, spawn)?,
         };
         let log = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(stderr) = child.stderr.take() {
+        let listening = child.stderr.take().map(|stderr| {
             let kept = Arc::clone(&log);
-            thread::spawn(move || keep(&kept, BufReader::new(stderr)));
-        }
-        Ok(Self { name: name.to_owned(), child, log })
+            thread::spawn(move || keep(&kept, BufReader::new(stderr)))
+        });
+        Ok(Self { name: name.to_owned(), child, log, listening })
     }
 
     /// What it reads from.
@@ -68,12 +71,26 @@ impl Process {
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => {
-                // What it said last may still be on its way.
-                thread::sleep(Duration::from_millis(100));
-                Err(anyhow!("{} ended by itself ({status}); it said last:\n{}", self.name, self.last_words()))
-            }
+            Some(status) => Err(self.ended(status)),
         }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it failed, with the end of its log.
+    pub fn wait(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(self.ended(status)) }
+    }
+
+    fn ended(&self, status: ExitStatus) -> anyhow::Error {
+        // What it said last may still be on its way; whatever it started may keep the pipe open for longer.
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.listening.as_ref().is_some_and(|listening| !listening.is_finished()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        anyhow!("{} ended by itself ({status}); it said last:\n{}", self.name, self.last_words())
     }
 
     /// The end of its log.

@@ -188,14 +188,15 @@ impl fmt::Display for Run {
         )?;
         writeln!(
             f,
-            "{:<12} {:>9} {:>15} {:>10} {:>9} {:>10} {:>6} {:>8} {:>8} {:>8}",
+            "{:<20} {:>9} {:>15} {:>10} {:>9} {:>10} {:>6} {:>8} {:>8} {:>8}",
             "", "posts/s", "min-max", "to ceiling", "CPU ms", "to ceiling", "drift", "peak MiB", "p50 ms", "p99 ms"
         )?;
         self.contenders.iter().try_for_each(|contender| writeln!(f, "{}", row(contender)))?;
         if !self.stages.is_empty() {
             writeln!(f, "\n{:<16} {:>11} {:>12}", "worker's stages", "ms a post", "utilisation")?;
             for Stage { stage, utilisation, ms_per_post, .. } in &self.stages {
-                writeln!(f, "{stage:<16} {ms_per_post:>11.3} {:>11.1}%", utilisation * 100.0)?;
+                let share = utilisation.map_or_else(|| "waits".into(), |share| format!("{:.1}%", share * 100.0));
+                writeln!(f, "{stage:<16} {ms_per_post:>11.3} {share:>12}")?;
             }
         }
         Ok(())
@@ -213,7 +214,7 @@ fn row(contender: &ContenderTold) -> String {
     let name =
         contender.layout.as_ref().map_or(contender.name.clone(), |layout| format!("{} {layout}", contender.name));
     format!(
-        "{name:<12} {:>9} {:>15} {:>10} {:>9} {:>10} {:>6} {:>8} {:>8} {:>8}",
+        "{name:<20} {:>9} {:>15} {:>10} {:>9} {:>10} {:>6} {:>8} {:>8} {:>8}",
         told(rate.map(|rate| rate.median), 1),
         rate.map_or_else(String::new, |rate| format!("{:.1}-{:.1}", rate.min, rate.max)),
         told(contender.rate_to_ceiling.map(|ratio| ratio.median), 3),
@@ -299,7 +300,7 @@ mod tests {
             settings: serde_json::json!({}),
             ceiling_layouts: vec![("per-core:8".into(), 100.0)],
             contenders,
-            stages: vec![Stage { stage: "pixels".into(), busy_seconds: 1.0, utilisation: 0.5, ms_per_post: 2.0 }],
+            stages: vec![Stage { stage: "pixels".into(), busy_seconds: 1.0, utilisation: Some(0.5), ms_per_post: 2.0 }],
         };
         Report { schema: SCHEMA, version: "0", machine: Machine { cores: 2, cpu: "a chip".into() }, corpora: vec![run] }
     }

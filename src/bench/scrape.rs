@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Stages whose time is that of servers, many posts at once.
+const WAITING: [&str; 2] = ["fetch", "publish"];
 
 /// The samples of `/metrics`: value by name with labels, as written.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,8 +23,8 @@ pub struct Stage {
     pub stage: String,
     /// Seconds that threads were in it.
     pub busy_seconds: f64,
-    /// The same by wall clock and cores: 1 is all cores all the time.
-    pub utilisation: f64,
+    /// The same by wall clock and cores: 1 is all cores all the time. `None` of stages that wait for others.
+    pub utilisation: Option<f64>,
     /// The same by post.
     pub ms_per_post: f64,
 }
@@ -62,6 +64,7 @@ impl Samples {
     }
 
     /// What was counted since, of several workers' together.
+    #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self(self.0.iter().map(|(name, value)| (name.clone(), value - before.get(name))).collect())
     }
@@ -81,7 +84,7 @@ impl Samples {
         sums.map(|(stage, busy_seconds)| Stage {
             stage: stage.to_owned(),
             busy_seconds,
-            utilisation: busy_seconds / (seconds * cores),
+            utilisation: (!WAITING.contains(&stage)).then_some(busy_seconds / (seconds * cores)),
             ms_per_post: busy_seconds * 1000.0 / posts,
         })
         .collect()
@@ -128,8 +131,10 @@ mod tests {
     #[test]
     fn time_by_stage_is_what_was_added_since() {
         let between = told(5.0, [0, 0, 0]).since(&told(2.0, [0, 0, 0]));
-        let stages = between.stages(2.0, 3.0, 100.0);
-        assert_eq!(stages, [Stage { stage: "pixels".into(), busy_seconds: 3.0, utilisation: 0.5, ms_per_post: 30.0 }]);
+        let pixels = Stage { stage: "pixels".into(), busy_seconds: 3.0, utilisation: Some(0.5), ms_per_post: 30.0 };
+        assert_eq!(between.stages(2.0, 3.0, 100.0), [pixels]);
+        let waiting = parse("sentistream_stage_seconds_sum{stage=\"publish\"} 9\n").stages(1.0, 1.0, 1.0);
+        assert_eq!(waiting[0].utilisation, None, "to wait is not to be busy");
     }
 
     #[test]

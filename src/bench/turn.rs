@@ -68,7 +68,8 @@ fn turn(marks: &[Mark], peak_memory: u64) -> Result<Turn> {
 fn watch(stand: &Stand<'_>, contender: &Contender, own: &Own<'_>, team: &mut Team) -> Result<Vec<Mark>> {
     let posts = stand.corpus.len() as u64;
     let bar = progress::bar(posts, contender.name())?;
-    let mut due = marks(posts).into_iter().peekable();
+    let in_flight = stand.settings.limits.records * stand.workers;
+    let mut due = marks(posts, in_flight).into_iter().peekable();
     let (mut taken, mut outcomes) = (Vec::new(), 0);
     let (started, mut newest) = (Instant::now(), Instant::now());
     let mut has_joined = stand.workers == 1;

@@ -1,14 +1,17 @@
 //! From readings of a run in progress to its numbers: pure.
 //!
 //! Rate and cost are taken between two readings in mid-run, so that neither starting (loading, joining the group) nor the end, when
-//! the stages run dry, is in them. As much is in flight at the one as at the other, so nothing is counted that was done before.
+//! the stages run dry, is in them. The margin holds at least what may be in flight: as much is done ahead at the one reading as
+//! at the other, so that nothing counts that was done before, and nothing is left out.
 
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// Share of the outcomes before the window, and of those behind it.
-pub const MARGIN: f64 = 0.1;
+/// Share of the outcomes before the window, and of those behind it, at least.
+const LEAST_MARGIN: f64 = 0.1;
+/// The same at most.
+const MOST_MARGIN: f64 = 0.25;
 
 /// How far a run had come at a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,10 +25,11 @@ pub struct Reading {
 }
 
 /// The outcomes at which readings are taken: the window's start, its middle and its end.
-pub fn marks(posts: u64) -> [u64; 3] {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "posts")]
-    let at = |share: f64| ((posts as f64 * share).round() as u64).max(1);
-    [at(MARGIN), at(0.5), at(1.0 - MARGIN)]
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "posts")]
+pub fn marks(posts: u64, in_flight: usize) -> [u64; 3] {
+    let all = posts as f64;
+    let margin = (in_flight as f64 / all).clamp(LEAST_MARGIN, MOST_MARGIN);
+    [margin, 0.5, 1.0 - margin].map(|share| ((all * share).round() as u64).max(1))
 }
 
 /// What a run did per second and per post.
@@ -52,14 +56,8 @@ impl Measured {
             (Some((first, _, before)), Some((second, _, after))) if before > 0.0 => (after / second) / (before / first),
             _ => 1.0,
         };
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "posts"
-        )]
         Some(Self {
-            posts: posts as u64,
+            posts: end.outcomes - start.outcomes,
             seconds,
             posts_per_second: posts / seconds,
             cpu_seconds_per_post: cpu / posts,
@@ -134,7 +132,9 @@ mod tests {
 
     #[test]
     fn only_what_lies_between_the_marks_counts() {
-        assert_eq!(marks(1000), [100, 500, 900]);
+        assert_eq!(marks(10_000, 256), [1000, 5000, 9000]);
+        assert_eq!(marks(2000, 256), [256, 1000, 1744], "more is in flight than a tenth");
+        assert_eq!(marks(100, 256), [25, 50, 75], "too few posts for that");
         // 40 s and 9 s of processor time were spent before the window.
         let measured = Measured::between(readings([(100, 40.0, 9.0), (500, 42.0, 13.0), (900, 44.0, 17.0)]));
         let measured = measured.expect("a window");
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_window_without_length_is_none() {
         assert_eq!(Measured::between(readings([(10, 1.0, 1.0), (10, 1.0, 1.0), (10, 1.0, 1.0)])), None);
-        assert_eq!(marks(1), [1, 1, 1]);
+        assert_eq!(marks(1, 256), [1, 1, 1]);
     }
 
     #[test]

@@ -34,8 +34,8 @@ Examples:
 What it does: makes topics of its own on kafka.brokers, feeds the corpus once, lets everybody read it in turn (worker, peers,
 ceiling; then again, --rounds times), and deletes the topics. The worker is this program's `run` with the settings and
 SENTISTREAM__ variables of this command, so that settings can be tried. The ceiling is the same bytes decoded, tokenised and
-run through the model on all cores, without broker and pipeline. Rate and CPU are taken from the first tenth of the outcomes to
-the last, so that neither starting nor running dry counts. docs/performance.md has the method and the schema of --json.
+run through the model on all cores, without broker and pipeline. Rate and CPU are taken in mid-run, so that neither starting nor
+running dry counts: give several times as many posts as are in flight (limits.in_flight_records). docs/performance.md has the method and the schema of --json.
 
 A peer's COMMAND is run by the shell with SENTISTREAM__KAFKA__BROKERS, __GROUP, __INPUT_TOPIC, __OUTPUT_TOPIC and
 __DEAD_LETTER_TOPIC and SENTISTREAM__MODEL__BUNDLE in its environment. It joins the group, reads from the beginning, publishes one
@@ -50,7 +50,7 @@ pub struct Arguments {
     /// Posts of your own instead: an image, a folder, or a list of posts (.jsonl, .csv), as `sentistream score` reads it
     #[arg(long, value_name = "PATH", conflicts_with = "corpus")]
     corpus_path: Option<PathBuf>,
-    /// Posts of each corpus [default: 1500 photos-512, 1000 photos-1080, 500 photos-2048, 20000 feed, 200000 tiny; all of PATH]
+    /// Posts of each corpus [default: 3000 photos-512, 2000 photos-1080, 1000 photos-2048, 20000 feed, 200000 tiny; all of PATH]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(20..=10_000_000))]
     posts: Option<u32>,
     /// Turns of everybody

@@ -1,6 +1,6 @@
 //! Topics of a command's own (`sentistream bench`): made, counted and deleted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -50,7 +50,20 @@ impl Topics {
         let made = self.admin.create_topics([&new], &timeouts()).await.map_err(|source| self.no_answer(source))?;
         match made.into_iter().next() {
             Some(Err((_, why))) => Err(self.unusable(&topic.name, &why.to_string())),
-            _ => Ok(()),
+            _ => self.wait_for(topic).await,
+        }
+    }
+
+    /// Waits until the broker tells of every partition: right after a topic was made it may not know it yet.
+    async fn wait_for(&self, topic: &Topic) -> Result<(), Error> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            // Asked for outright: the client remembers for half a minute that it did not find a topic.
+            let known = self.consumer.fetch_metadata(Some(&topic.name), TIMEOUT);
+            match known.map_err(|source| self.no_answer(source)).and_then(|_| self.ends(&[topic])) {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                ended => return ended.map(drop),
+            }
         }
     }
 
@@ -90,10 +103,9 @@ impl Topics {
         let mut sum = 0;
         for end in ends.elements() {
             end.error().map_err(|why| self.unusable(end.topic(), &why.to_string()))?;
-            match end.offset() {
-                Offset::Offset(offset) => sum += u64::try_from(offset).unwrap_or(0),
-                // An empty partition.
-                _ => {}
+            // Of a partition without records the broker tells none.
+            if let Offset::Offset(offset) = end.offset() {
+                sum += u64::try_from(offset).unwrap_or(0);
             }
         }
         Ok(sum)

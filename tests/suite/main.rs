@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod bench;
 mod chaos;
 mod command_line;
 mod dead_letters;
