@@ -282,14 +282,13 @@ impl Decoder {
         let timed = |stage| metrics.stage_seconds.with_label_values(&[stage]).start_timer();
 
         let key = self.cache.as_ref().map(|cache| cache.image_key(&post.image));
-        let picture = match self.known(key, metrics) {
-            Some(known) => known,
-            None => {
-                let pixels_timer = timed("pixels");
-                let rgb = pixels::read(&post.image, &self.settings, &self.spec)?;
-                pixels_timer.observe_duration();
-                Picture::Pixels { rgb, key }
-            }
+        let picture = if let Some(known) = self.known(key, metrics) {
+            known
+        } else {
+            let pixels_timer = timed("pixels");
+            let rgb = pixels::read(&post.image, &self.settings, &self.spec)?;
+            pixels_timer.observe_duration();
+            Picture::Pixels { rgb, key }
         };
 
         let _tokens_timer = timed("tokens");
