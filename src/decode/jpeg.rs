@@ -4,19 +4,21 @@
 //! it runs the file is walked marker by marker to its end-of-image marker: a file without one was cut, be it by two bytes.
 
 use image::metadata::Orientation;
-use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
+use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::Settings;
-use super::pixels::{Picture, check_size, corrupt};
+use super::pixels::{Picture, Whole, check_size, corrupt};
+use super::{Settings, Spec};
 use crate::error::{Reason, Refusal};
 
 /// A progressive JPEG of a few KB may ask for thousands of passes over all its pixels; real ones have about ten.
 const MOST_SCANS: u32 = 200;
 /// Twice what real ones have: of the largest image no more are decoded, since each costs time for all its pixels.
 const USUAL_SCANS: u64 = 20;
+/// Below that the pixels differ from those of the whole picture by so much that the encoder sees it (docs/bundle.md).
+const LEAST_SURPLUS: f64 = 3.0;
 const EXIF: &[u8] = b"Exif\0\0";
 
-pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
+pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Picture, Refusal> {
     let walked = walk(bytes);
     if let Some(bits) = walked.bits.filter(|bits| *bits != 8) {
         return Err(Refusal::new(
@@ -46,15 +48,28 @@ pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal
         return Err(corrupt("JPEG without an end-of-image marker: it was cut"));
     }
     decoder.set_scan_limit(MOST_SCANS).map_err(|error| broken(&error))?;
+    let reduction = reduction(width, height, spec);
+    let scale = ScalingFactor::new(1, reduction as usize);
+    decoder.set_scaling_factor(scale).map_err(|error| broken(&error))?;
+    let reduced = header.scaled(scale);
     let four_inks = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
     let format = if four_inks { PixelFormat::CMYK } else { PixelFormat::RGB };
-    let pitch = header.width * format.size();
-    let mut pixels = vec![0; pitch * header.height];
-    let image = Image { pixels: &mut pixels[..], width: header.width, pitch, height: header.height, format };
+    let pitch = reduced.width * format.size();
+    let mut pixels = vec![0; pitch * reduced.height];
+    let image = Image { pixels: &mut pixels[..], width: reduced.width, pitch, height: reduced.height, format };
     decoder.decompress(bytes, image).map_err(|error| broken(&error))?;
     let rgb = if four_inks { rgb_of_inks(&pixels) } else { pixels };
     let orientation = walked.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-    Ok(Picture { width, height, rgb, orientation })
+    let whole = Whole { width, height, reduction };
+    Ok(Picture { width: side(reduced.width), height: side(reduced.height), rgb, orientation, whole })
+}
+
+/// How many times smaller a JPEG is decoded, by leaving out its finest waves: as much as leaves the square that the bundle
+/// wants at least `LEAST_SURPLUS` times as large as the bundle wants it.
+fn reduction(width: u32, height: u32, spec: &Spec) -> u32 {
+    let side = spec.crop * f64::from(width.min(height));
+    let least = LEAST_SURPLUS * f64::from(spec.width.max(spec.height));
+    [8, 4, 2].into_iter().find(|reduction| side >= f64::from(*reduction) * least).unwrap_or(1)
 }
 
 fn broken(error: &turbojpeg::Error) -> Refusal {
@@ -127,11 +142,11 @@ fn walk(bytes: &[u8]) -> Walked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{jpeg, settings};
+    use super::super::tests::{jpeg, settings, spec};
     use super::*;
 
     fn reason(bytes: &[u8]) -> Option<Reason> {
-        read(bytes, &settings()).err().map(|refusal| refusal.reason)
+        read(bytes, &settings(), &spec(16, 16)).err().map(|refusal| refusal.reason)
     }
 
     #[test]
@@ -175,7 +190,7 @@ mod tests {
         let mut deep = jpeg(16, 16);
         let frame = deep.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame header");
         deep[frame + 4] = 12;
-        let refused = read(&deep, &settings()).expect_err("refused");
+        let refused = read(&deep, &settings(), &spec(16, 16)).expect_err("refused");
         assert_eq!(refused.to_string(), "unsupported_format: JPEG of 12 bits a sample; read are those of 8");
     }
 
