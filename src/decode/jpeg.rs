@@ -172,6 +172,40 @@ mod tests {
     }
 
     #[test]
+    fn a_jpeg_is_reduced_as_far_as_the_encoder_does_not_see_it() {
+        // 0.875 x 1536 is just twice 3 x 224.
+        for ((width, height), expected) in [
+            ((512, 640), 1),
+            ((1535, 2048), 1),
+            ((1536, 2048), 2),
+            ((3071, 9000), 2),
+            ((3072, 9000), 4),
+            ((9000, 6143), 4),
+            ((65_535, 6144), 8),
+            ((65_535, 65_535), 8),
+            ((1, 65_535), 1),
+        ] {
+            assert_eq!(reduction(width, height, &spec(224, 224)), expected, "{width} x {height}");
+        }
+        assert_eq!(reduction(1536, 1536, &spec(224, 225)), 1, "both sides stay large enough");
+        assert_eq!(reduction(8, 8, &spec(1, 1)), 2);
+    }
+
+    #[test]
+    fn a_reduced_jpeg_is_refused_for_what_a_whole_one_is() {
+        let whole = jpeg(203, 171);
+        assert_eq!(read(&whole, &settings(), &spec(8, 8)).map(|picture| picture.whole.reduction).ok(), Some(4));
+        for length in [whole.len() / 2, whole.len() - 40] {
+            let closed = [&whole[..length], &[0xFF, 0xD9]].concat();
+            let refused = read(&closed, &settings(), &spec(8, 8)).err().map(|refusal| refusal.reason);
+            assert_eq!(refused, Some(Reason::CorruptImage), "cut to {length} of {}", whole.len());
+        }
+        let small = Settings { image_side: 202, ..settings() };
+        let refused = read(&whole, &small, &spec(8, 8)).err().map(|refusal| refusal.reason);
+        assert_eq!(refused, Some(Reason::TooManyPixels), "limits are of the whole");
+    }
+
+    #[test]
     fn what_follows_the_end_is_ignored() {
         assert_eq!(reason(&[jpeg(20, 20), vec![7; 99]].concat()), None);
     }

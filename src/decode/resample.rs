@@ -22,8 +22,6 @@ use image::metadata::Orientation;
 const PRECISION_BITS: u32 = 22;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 const CHANNELS: usize = 3;
-/// Bytes of a line that are summed up at a time: as many sums as fit into registers.
-const BLOCK: usize = 64;
 
 /// RGB, u8 [height, width, 3].
 #[derive(Debug)]
@@ -96,20 +94,20 @@ fn resize_by(passes: &Passes, stored: &Pixels<'_>, turn: Turn, region: Region, w
 }
 
 /// Both passes, in terms of the stored picture.
-fn both(passes: &Passes, stored: &Pixels<'_>, across: Vec<Taps>, down: Vec<Taps>, down_first: bool) -> Vec<u8> {
+fn both(passes: &Passes, stored: &Pixels<'_>, across: Taps, down: Taps, down_first: bool) -> Vec<u8> {
     if down_first {
-        let columns = reach(&across);
+        let columns = across.reach();
         let low = (passes.along_columns)(stored, &down, columns.clone());
         let low = Pixels { width: columns.len(), height: down.len(), rgb: &low };
-        return (passes.along_rows)(&low, &shifted(across, columns.start), 0..down.len());
+        return (passes.along_rows)(&low, &across.without(columns.start), 0..down.len());
     }
-    let rows = reach(&down);
+    let rows = down.reach();
     let narrow = (passes.along_rows)(stored, &across, rows.clone());
     let narrow = Pixels { width: across.len(), height: rows.len(), rgb: &narrow };
-    (passes.along_columns)(&narrow, &shifted(down, rows.start), 0..across.len())
+    (passes.along_columns)(&narrow, &down.without(rows.start), 0..across.len())
 }
 
-type Pass = fn(&Pixels<'_>, &[Taps], Range<usize>) -> Vec<u8>;
+type Pass = fn(&Pixels<'_>, &Taps, Range<usize>) -> Vec<u8>;
 
 /// The two passes, as this processor does them best. All ways give the same bits.
 struct Passes {
@@ -131,11 +129,49 @@ impl Passes {
     }
 }
 
-/// What one line of the result is made of: weights of the lines from `first` on.
+/// What the lines of the result are made of. One list for all, since a tiny picture is resized in less time than a list
+/// for every line is allocated.
 #[derive(Debug)]
 struct Taps {
-    first: usize,
+    lines: Vec<Line>,
+    /// `each` for every line, of which it uses the first few.
     weights: Vec<i32>,
+    each: usize,
+}
+
+/// Of the source the lines from `first` on, `count` of them.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    first: usize,
+    count: usize,
+}
+
+impl Taps {
+    /// The first source line and the weights of each line of the result.
+    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> + Clone {
+        let weights = self.weights.chunks_exact(self.each);
+        self.lines
+            .iter()
+            .zip(weights)
+            .map(|(line, weights)| (line.first, weights.get(..line.count).unwrap_or_default()))
+    }
+
+    fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The source lines that any line reads.
+    fn reach(&self) -> Range<usize> {
+        let first = self.lines.iter().map(|line| line.first).min().unwrap_or(0);
+        let end = self.lines.iter().map(|line| line.first + line.count).max().unwrap_or(0);
+        first..end
+    }
+
+    /// For a source without its first lines.
+    fn without(mut self, leading: usize) -> Self {
+        self.lines.iter_mut().for_each(|line| line.first -= leading);
+        self
+    }
 }
 
 #[expect(
@@ -144,27 +180,34 @@ struct Taps {
     clippy::cast_precision_loss,
     reason = "positions within a picture of at most 65535 lines; weights below 2 in magnitude, times 2^22"
 )]
-fn taps(available: usize, start: f32, end: f32, lines: usize, is_mirrored: bool) -> Vec<Taps> {
+fn taps(available: usize, start: f32, end: f32, lines: usize, is_mirrored: bool) -> Taps {
     let scale = f64::from(end - start) / lines as f64;
     let filter_scale = scale.max(1.0);
     let support = 2.0 * filter_scale;
-    let line = |number: usize| {
+    let each = support.ceil() as usize * 2 + 1;
+    let mut taps = Taps { lines: Vec::with_capacity(lines), weights: Vec::with_capacity(lines * each), each };
+    let mut exact = Vec::with_capacity(each);
+    for number in 0..lines {
         let centre = f64::from(start) + (number as f64 + 0.5) * scale;
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(available);
-        let weight = |source: usize| cubic((source as f64 - centre + 0.5) / filter_scale);
-        let weights: Vec<f64> = (first..end).map(weight).collect();
-        let sum: f64 = weights.iter().sum();
+        exact.clear();
+        exact.extend((first..end).map(|source| cubic((source as f64 - centre + 0.5) / filter_scale)));
+        let sum: f64 = exact.iter().sum();
         let fixed = |weight: &f64| {
             let scaled = weight / sum * f64::from(1 << PRECISION_BITS);
             (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
         };
         if is_mirrored {
-            return Taps { first: available - end, weights: weights.iter().rev().map(fixed).collect() };
+            taps.lines.push(Line { first: available - end, count: exact.len() });
+            taps.weights.extend(exact.iter().rev().map(fixed));
+        } else {
+            taps.lines.push(Line { first, count: exact.len() });
+            taps.weights.extend(exact.iter().map(fixed));
         }
-        Taps { first, weights: weights.iter().map(fixed).collect() }
-    };
-    (0..lines).map(line).collect()
+        taps.weights.resize(taps.lines.len() * each, 0);
+    }
+    taps
 }
 
 fn cubic(at: f64) -> f64 {
@@ -179,28 +222,17 @@ fn cubic(at: f64) -> f64 {
     }
 }
 
-/// The lines that any tap reads.
-fn reach(taps: &[Taps]) -> Range<usize> {
-    let first = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
-    let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
-    first..end
-}
-
-fn shifted(taps: Vec<Taps>, by: usize) -> Vec<Taps> {
-    taps.into_iter().map(|tap| Taps { first: tap.first - by, ..tap }).collect()
-}
-
 fn rounded(sum: i32) -> u8 {
     u8::try_from((sum >> PRECISION_BITS).clamp(0, 255)).unwrap_or(u8::MAX)
 }
 
-fn along_rows(source: &Pixels<'_>, across: &[Taps], rows: Range<usize>) -> Vec<u8> {
+fn along_rows(source: &Pixels<'_>, across: &Taps, rows: Range<usize>) -> Vec<u8> {
     let mut narrow = Vec::with_capacity(rows.len() * across.len() * CHANNELS);
     for row in source.rgb.chunks_exact(source.width * CHANNELS).skip(rows.start).take(rows.len()) {
         let (pixels, _) = row.as_chunks::<CHANNELS>();
-        for tap in across {
+        for (first, weights) in across.iter() {
             let mut sums = [HALF; CHANNELS];
-            for (pixel, weight) in pixels.iter().skip(tap.first).zip(&tap.weights) {
+            for (pixel, weight) in pixels.iter().skip(first).zip(weights) {
                 for (sum, level) in sums.iter_mut().zip(pixel) {
                     *sum += i32::from(*level) * weight;
                 }
@@ -211,39 +243,18 @@ fn along_rows(source: &Pixels<'_>, across: &[Taps], rows: Range<usize>) -> Vec<u
     narrow
 }
 
-/// Inlined, so that it is also compiled for processors that do more at a time.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "a function that is called does not inherit what the processor can do")]
-fn along_columns(source: &Pixels<'_>, down: &[Taps], columns: Range<usize>) -> Vec<u8> {
-    let mut low = vec![0; down.len() * columns.len() * CHANNELS];
-    for (tap, line) in down.iter().zip(low.chunks_exact_mut((columns.len() * CHANNELS).max(1))) {
-        let rows = source.rgb.chunks_exact(source.width * CHANNELS).skip(tap.first);
-        let mut at = columns.start * CHANNELS;
-        let (blocks, last) = line.as_chunks_mut::<BLOCK>();
-        for block in blocks {
-            let mut sums = [HALF; BLOCK];
-            for (row, weight) in rows.clone().zip(&tap.weights) {
-                let levels = row.get(at..).and_then(|levels| levels.first_chunk::<BLOCK>()).unwrap_or(&[0; BLOCK]);
-                add(&mut sums, levels, *weight);
+fn along_columns(source: &Pixels<'_>, down: &Taps, columns: Range<usize>) -> Vec<u8> {
+    let mut low = Vec::with_capacity(down.len() * columns.len() * CHANNELS);
+    let mut sums = vec![0; columns.len() * CHANNELS];
+    for (first, weights) in down.iter() {
+        sums.fill(HALF);
+        let rows = source.rgb.chunks_exact(source.width * CHANNELS).skip(first);
+        for (row, weight) in rows.zip(weights) {
+            for (sum, level) in sums.iter_mut().zip(row.iter().skip(columns.start * CHANNELS)) {
+                *sum += i32::from(*level) * weight;
             }
-            *block = sums.map(rounded);
-            at += BLOCK;
         }
-        let mut sums = [HALF; BLOCK];
-        for (row, weight) in rows.zip(&tap.weights) {
-            add(&mut sums, row.get(at..).unwrap_or_default(), *weight);
-        }
-        for (level, sum) in last.iter_mut().zip(sums) {
-            *level = rounded(sum);
-        }
+        low.extend(sums.iter().copied().map(rounded));
     }
     low
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "as its caller")]
-fn add(sums: &mut [i32; BLOCK], levels: &[u8], weight: i32) {
-    for (sum, level) in sums.iter_mut().zip(levels) {
-        *sum += i32::from(*level) * weight;
-    }
 }

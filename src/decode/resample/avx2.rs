@@ -5,15 +5,22 @@
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_packs_epi32, _mm_packus_epi16, _mm_set_epi64x,
-    _mm_set1_epi32, _mm_slli_epi32, _mm_srai_epi32, _mm256_add_epi32, _mm256_broadcastsi128_si256,
-    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_madd_epi16, _mm256_set_epi64x, _mm256_setr_epi8,
-    _mm256_setzero_si256, _mm256_shuffle_epi8,
+    __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_packs_epi32, _mm_packus_epi16,
+    _mm_set_epi64x, _mm_set1_epi32, _mm_setzero_si128, _mm_slli_epi32, _mm_srai_epi32, _mm256_add_epi32,
+    _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cvtepu8_epi32, _mm256_extracti128_si256,
+    _mm256_madd_epi16, _mm256_mullo_epi32, _mm256_set_epi64x, _mm256_set1_epi32, _mm256_setr_epi8,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srai_epi32,
 };
 use std::ops::Range;
 
 use super::{CHANNELS, HALF, PRECISION_BITS, Passes, Pixels, Taps};
 
+/// Numbers of 32 bits in a register.
+const LANES: usize = 8;
+/// Bytes of a line whose sums fit into registers at once.
+const BLOCK: usize = 64;
+const SHIFT: i32 = PRECISION_BITS.cast_signed();
+/// Bits of the lower part of a weight.
 const LOW_BITS: i32 = 12;
 /// Pixels of one step.
 const STEP: usize = 4;
@@ -29,9 +36,48 @@ pub(super) fn passes() -> Option<Passes> {
     })
 }
 
+/// A block of columns at a time, so that its sums stay in registers over all rows.
 #[target_feature(enable = "avx2")]
-fn along_columns(source: &Pixels<'_>, down: &[Taps], columns: Range<usize>) -> Vec<u8> {
-    super::along_columns(source, down, columns)
+fn along_columns(source: &Pixels<'_>, down: &Taps, columns: Range<usize>) -> Vec<u8> {
+    let length = columns.len() * CHANNELS;
+    let Some(last) = length.checked_sub(BLOCK) else { return super::along_columns(source, down, columns) };
+    let stride = source.width * CHANNELS;
+    let mut low = vec![0; down.len() * length];
+    for ((first, weights), line) in down.iter().zip(low.chunks_exact_mut(length)) {
+        let start = first * stride + columns.start * CHANNELS;
+        // The last block overlaps the one before where they do not come out even.
+        for from in (0..length).step_by(BLOCK).map(|from| from.min(last)) {
+            let Some(block) = line.get_mut(from..).and_then(|rest| rest.first_chunk_mut()) else { continue };
+            *block = block_of(source.rgb.get(start + from..).unwrap_or_default(), stride, weights);
+        }
+    }
+    low
+}
+
+/// The sums of one block, the first of its rows at the start of `rows`.
+#[target_feature(enable = "avx2")]
+fn block_of(rows: &[u8], stride: usize, weights: &[i32]) -> [u8; BLOCK] {
+    let mut sums = [_mm256_set1_epi32(HALF); BLOCK / LANES];
+    for (row, weight) in rows.chunks(stride.max(1)).zip(weights) {
+        let Some(levels) = row.first_chunk::<BLOCK>() else { continue };
+        let weight = _mm256_set1_epi32(*weight);
+        for (sum, levels) in sums.iter_mut().zip(levels.as_chunks::<LANES>().0) {
+            let levels = _mm256_cvtepu8_epi32(_mm_set_epi64x(0, i64::from_le_bytes(*levels)));
+            *sum = _mm256_add_epi32(*sum, _mm256_mullo_epi32(levels, weight));
+        }
+    }
+    let mut block = [0; BLOCK];
+    for (levels, sum) in block.as_chunks_mut::<LANES>().0.iter_mut().zip(sums) {
+        *levels = rounded_lanes(sum);
+    }
+    block
+}
+
+#[target_feature(enable = "avx2")]
+fn rounded_lanes(sums: __m256i) -> [u8; LANES] {
+    let levels = _mm256_srai_epi32::<SHIFT>(sums);
+    let words = _mm_packs_epi32(_mm256_castsi256_si128(levels), _mm256_extracti128_si256::<1>(levels));
+    _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes()
 }
 
 /// The weights of four pixels, each pair of them once for every channel.
@@ -41,38 +87,54 @@ struct Step {
 }
 
 #[target_feature(enable = "avx2")]
-fn along_rows(source: &Pixels<'_>, across: &[Taps], rows: Range<usize>) -> Vec<u8> {
-    let steps: Vec<(usize, Vec<Step>)> = across.iter().map(|tap| (tap.first * CHANNELS, steps(tap))).collect();
-    let mut narrow = vec![0; rows.len() * across.len() * CHANNELS];
+fn along_rows(source: &Pixels<'_>, across: &Taps, rows: Range<usize>) -> Vec<u8> {
+    let (lines, steps) = steps(across);
+    let mut narrow = vec![0; rows.len() * lines.len() * CHANNELS];
     let (pixels, _) = narrow.as_chunks_mut::<CHANNELS>();
-    let start = rows.start * source.width * CHANNELS;
-    for (number, line) in pixels.chunks_exact_mut(across.len().max(1)).enumerate() {
-        // To the end of the picture: what a step reads beyond its row counts for nothing.
-        let row = source.rgb.get(start + number * source.width * CHANNELS..).unwrap_or_default();
-        for (pixel, (first, steps)) in line.iter_mut().zip(&steps) {
+    let mut start = rows.start * source.width * CHANNELS;
+    for line in pixels.chunks_exact_mut(lines.len().max(1)) {
+        let mut steps = steps.iter();
+        for (pixel, (first, count)) in line.iter_mut().zip(&lines) {
             let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-            let mut at = *first;
-            for step in steps {
-                let levels = pairs(read(row, at));
+            let mut at = start + first;
+            for step in steps.by_ref().take(*count) {
+                // What a step reads beyond its row counts for nothing.
+                let levels = pairs(read(source.rgb, at));
                 low = _mm256_add_epi32(low, _mm256_madd_epi16(levels, step.low));
                 high = _mm256_add_epi32(high, _mm256_madd_epi16(levels, step.high));
                 at += STEP * CHANNELS;
             }
             *pixel = rounded(low, high);
         }
+        start += source.width * CHANNELS;
     }
     narrow
 }
 
+/// Of each line its first byte and the number of its steps, and the steps of all lines.
 #[target_feature(enable = "avx2")]
-fn steps(tap: &Taps) -> Vec<Step> {
-    let step = |weights: &[i32]| {
-        let weight = |number: usize| weights.get(number).copied().unwrap_or(0);
-        let low = |number| weight(number) & ((1 << LOW_BITS) - 1);
-        let high = |number| weight(number) >> LOW_BITS;
-        Step { low: by_pairs([low(0), low(1), low(2), low(3)]), high: by_pairs([high(0), high(1), high(2), high(3)]) }
-    };
-    tap.weights.chunks(STEP).map(step).collect()
+fn steps(across: &Taps) -> (Vec<(usize, usize)>, Vec<Step>) {
+    let mut lines = Vec::with_capacity(across.len());
+    let mut steps = Vec::with_capacity(across.len() * across.each.div_ceil(STEP));
+    for (first, weights) in across.iter() {
+        lines.push((first * CHANNELS, weights.len().div_ceil(STEP)));
+        let (whole, rest) = weights.as_chunks::<STEP>();
+        steps.extend(whole.iter().map(|weights| step(*weights)));
+        if !rest.is_empty() {
+            let mut weights = [0; STEP];
+            weights.iter_mut().zip(rest).for_each(|(weight, rest)| *weight = *rest);
+            steps.push(step(weights));
+        }
+    }
+    (lines, steps)
+}
+
+#[target_feature(enable = "avx2")]
+fn step(weights: [i32; STEP]) -> Step {
+    Step {
+        low: by_pairs(weights.map(|weight| weight & ((1 << LOW_BITS) - 1))),
+        high: by_pairs(weights.map(|weight| weight >> LOW_BITS)),
+    }
 }
 
 /// The halves are weights of at most 13 bits with their sign, so nothing is lost.
@@ -86,17 +148,17 @@ fn by_pairs([first, second, third, fourth]: [i32; STEP]) -> __m256i {
     _mm256_set_epi64x(right, right, left, left)
 }
 
-/// 16 bytes from `at` on, zeros where the picture ends.
+/// The bytes from `at` on, zeros where the picture ends.
 #[target_feature(enable = "avx2")]
-fn read(row: &[u8], at: usize) -> __m128i {
-    let rest = row.get(at..).unwrap_or_default();
-    let bytes = rest.first_chunk::<READ>().copied().unwrap_or_else(|| {
+fn read(picture: &[u8], at: usize) -> __m128i {
+    let rest = picture.get(at..).unwrap_or_default();
+    let bytes: [u8; READ] = rest.first_chunk().copied().unwrap_or_else(|| {
         let mut padded = [0; READ];
         padded.iter_mut().zip(rest).for_each(|(padded, byte)| *padded = *byte);
         padded
     });
-    let [low, high] = [0, 64].map(|shift| (u128::from_le_bytes(bytes) >> shift) as u64);
-    _mm_set_epi64x(high.cast_signed(), low.cast_signed())
+    let (&[low, high], _) = bytes.as_chunks() else { return _mm_setzero_si128() };
+    _mm_set_epi64x(i64::from_le_bytes(high), i64::from_le_bytes(low))
 }
 
 /// Red, green and blue of the first two pixels, then of the next two, as 16-bit numbers.
@@ -114,7 +176,7 @@ fn pairs(bytes: __m128i) -> __m256i {
 fn rounded(low: __m256i, high: __m256i) -> [u8; CHANNELS] {
     let folded = |sums| _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
     let sums = _mm_add_epi32(folded(low), _mm_slli_epi32::<LOW_BITS>(folded(high)));
-    let levels = _mm_srai_epi32::<{ PRECISION_BITS.cast_signed() }>(_mm_add_epi32(sums, _mm_set1_epi32(HALF)));
+    let levels = _mm_srai_epi32::<SHIFT>(_mm_add_epi32(sums, _mm_set1_epi32(HALF)));
     let words = _mm_packs_epi32(levels, levels);
     let [red, green, blue, _] = _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes();
     [red, green, blue]
