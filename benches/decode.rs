@@ -48,12 +48,12 @@ fn main() {
     let own = files.iter().map(|file| own(&decoder, &fs::read(file).expect("read"), &metrics));
     let own: Vec<f64> = own.collect();
     let pillow = pillow(&files);
-    println!("JPEG (short side)   here     Pillow, full   ratio   Pillow, draft()   ratio");
+    println!("short side        here   Pillow: decode + resize   with exif_transpose, convert            with draft()");
     for (number, (side, own)) in SIDES.iter().zip(own).enumerate() {
-        print!("{side:>5} px         {own:>6.2} ms");
-        if let Some(pillow) = pillow.get(number) {
-            let [full, draft] = ["full", "draft"].map(|key| pillow[key].as_f64().expect("a number"));
-            print!("      {full:>6.2} ms   {:>5.3}         {draft:>6.2} ms   {:>5.3}", own / full, own / draft);
+        print!("{side:>7} px  {own:>7.2} ms");
+        for key in ["full", "usual", "draft"] {
+            let other = pillow.get(number).map(|pillow| pillow[key].as_f64().expect("a number"));
+            print!("{}", other.map(|other| format!("  {other:>9.2} ms, ratio {:.3}", own / other)).unwrap_or_default());
         }
         println!();
     }

@@ -29,8 +29,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 LYING = (5, 6, 7, 8)  # orientations whose upright x axis is the stored y axis
 MIRRORED_X = (2, 3, 6, 7)  # whose upright x axis runs against the stored one
 MIRRORED_Y = (3, 4, 7, 8)
-REDUCTIONS = (8, 4, 2)  # by how much libjpeg-turbo decodes smaller
-LEAST_SURPLUS = 3  # how many times larger than wanted a reduced picture stays
+REDUCTIONS = ((8, 2.5), (4, 2.5), (2, 2.0))  # how many times smaller a JPEG may be decoded, and how many times larger than wanted it then stays
 
 
 def collapse(text: str) -> str:
@@ -118,11 +117,11 @@ def resized(rgb: Image.Image, size: int, box: tuple[float, float, float, float])
 
 
 def reduction(image: Image.Image, size: int, crop: float) -> int:
-    """How many times smaller a JPEG is decoded: as much as leaves the square LEAST_SURPLUS times as large as it is wanted."""
+    """How many times smaller a JPEG is decoded: as much as leaves the square large enough (REDUCTIONS)."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 1
     side = crop * min(image.size)
-    return next((by for by in REDUCTIONS if side >= by * LEAST_SURPLUS * size), 1)
+    return next((by for by, least in REDUCTIONS if side >= by * least * size), 1)
 
 
 def reduce(image: Image.Image, by: int) -> None:

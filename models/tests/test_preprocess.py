@@ -79,7 +79,7 @@ def saved(image: Image.Image, path: Path, orientation: int) -> Path:
 
 
 def test_only_large_jpegs_are_reduced(tmp_path: Path) -> None:
-    for short, expected in ((512, 1), (1535, 1), (1536, 2), (3071, 2), (3072, 4), (6144, 8)):
+    for short, expected in ((512, 1), (1023, 1), (1024, 2), (2559, 2), (2560, 4), (5120, 8)):
         path = saved(Image.new("L", (short + 1, short)), tmp_path / f"{short}.jpg", 1)
         assert reduction(Image.open(path), 224, 0.875) == expected
     assert reduction(Image.new("L", (4000, 4000)), 224, 0.875) == 1

@@ -14,8 +14,9 @@ use crate::error::{Reason, Refusal};
 const MOST_SCANS: u32 = 200;
 /// Twice what real ones have: of the largest image no more are decoded, since each costs time for all its pixels.
 const USUAL_SCANS: u64 = 20;
-/// Below that the pixels differ from those of the whole picture by so much that the encoder sees it (docs/bundle.md).
-const LEAST_SURPLUS: f64 = 3.0;
+/// How many times smaller a JPEG may be decoded, and how many times larger than the bundle wants it the square then stays:
+/// below that the encoder sees the difference (docs/bundle.md).
+const REDUCTIONS: [(u32, f64); 3] = [(8, 2.5), (4, 2.5), (2, 2.0)];
 const EXIF: &[u8] = b"Exif\0\0";
 
 pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Picture, Refusal> {
@@ -64,12 +65,12 @@ pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Pic
     Ok(Picture { width: side(reduced.width), height: side(reduced.height), rgb, orientation, whole })
 }
 
-/// How many times smaller a JPEG is decoded, by leaving out its finest waves: as much as leaves the square that the bundle
-/// wants at least `LEAST_SURPLUS` times as large as the bundle wants it.
+/// How many times smaller a JPEG is decoded, by leaving out its finest waves: as much as leaves the square large enough.
 fn reduction(width: u32, height: u32, spec: &Spec) -> u32 {
     let side = spec.crop * f64::from(width.min(height));
-    let least = LEAST_SURPLUS * f64::from(spec.width.max(spec.height));
-    [8, 4, 2].into_iter().find(|reduction| side >= f64::from(*reduction) * least).unwrap_or(1)
+    let wanted = f64::from(spec.width.max(spec.height));
+    let fits = |(by, least): &(u32, f64)| side >= f64::from(*by) * least * wanted;
+    REDUCTIONS.into_iter().find(fits).map_or(1, |(by, _)| by)
 }
 
 fn broken(error: &turbojpeg::Error) -> Refusal {
@@ -111,7 +112,7 @@ struct Walked<'a> {
 fn walk(bytes: &[u8]) -> Walked<'_> {
     let mut walked = Walked::default();
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == 0xFF) {
+    while let Some(at) = memchr::memchr(0xFF, rest) {
         rest = rest.get(at + 1..).unwrap_or_default();
         let step = match rest {
             [0xD9, ..] => return Walked { ends_properly: true, ..walked },
@@ -173,21 +174,21 @@ mod tests {
 
     #[test]
     fn a_jpeg_is_reduced_as_far_as_the_encoder_does_not_see_it() {
-        // 0.875 x 1536 is just twice 3 x 224.
+        // 0.875 x 1024 is just twice 2 x 224.
         for ((width, height), expected) in [
             ((512, 640), 1),
-            ((1535, 2048), 1),
-            ((1536, 2048), 2),
-            ((3071, 9000), 2),
-            ((3072, 9000), 4),
-            ((9000, 6143), 4),
-            ((65_535, 6144), 8),
+            ((1023, 2048), 1),
+            ((1024, 2048), 2),
+            ((2559, 9000), 2),
+            ((2560, 9000), 4),
+            ((9000, 5119), 4),
+            ((65_535, 5120), 8),
             ((65_535, 65_535), 8),
             ((1, 65_535), 1),
         ] {
             assert_eq!(reduction(width, height, &spec(224, 224)), expected, "{width} x {height}");
         }
-        assert_eq!(reduction(1536, 1536, &spec(224, 225)), 1, "both sides stay large enough");
+        assert_eq!(reduction(1024, 1024, &spec(224, 225)), 1, "both sides stay large enough");
         assert_eq!(reduction(8, 8, &spec(1, 1)), 2);
     }
 

@@ -5,11 +5,11 @@
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_packs_epi32, _mm_packus_epi16,
-    _mm_set_epi64x, _mm_set1_epi32, _mm_setzero_si128, _mm_slli_epi32, _mm_srai_epi32, _mm256_add_epi32,
+    __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si64, _mm_packs_epi32, _mm_packus_epi16, _mm_set_epi64x,
+    _mm_set1_epi32, _mm_setzero_si128, _mm_srai_epi32, _mm_unpackhi_epi64, _mm256_add_epi32,
     _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cvtepu8_epi32, _mm256_extracti128_si256,
     _mm256_madd_epi16, _mm256_mullo_epi32, _mm256_set_epi64x, _mm256_set1_epi32, _mm256_setr_epi8,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srai_epi32,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srai_epi32,
 };
 use std::ops::Range;
 
@@ -19,6 +19,8 @@ use super::{CHANNELS, HALF, PRECISION_BITS, Passes, Pixels, Taps};
 const LANES: usize = 8;
 /// Bytes of a line whose sums fit into registers at once.
 const BLOCK: usize = 64;
+/// Rows that are resized at once.
+const ROWS: usize = 4;
 const SHIFT: i32 = PRECISION_BITS.cast_signed();
 /// Bits of the lower part of a weight.
 const LOW_BITS: i32 = 12;
@@ -86,47 +88,69 @@ struct Step {
     high: __m256i,
 }
 
+/// Several rows at a time, for which weights are read once.
 #[target_feature(enable = "avx2")]
 fn along_rows(source: &Pixels<'_>, across: &Taps, rows: Range<usize>) -> Vec<u8> {
-    let (lines, steps) = steps(across);
-    let mut narrow = vec![0; rows.len() * lines.len() * CHANNELS];
-    let (pixels, _) = narrow.as_chunks_mut::<CHANNELS>();
-    let mut start = rows.start * source.width * CHANNELS;
-    for line in pixels.chunks_exact_mut(lines.len().max(1)) {
-        let mut steps = steps.iter();
-        for (pixel, (first, count)) in line.iter_mut().zip(&lines) {
-            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-            let mut at = start + first;
-            for step in steps.by_ref().take(*count) {
-                // What a step reads beyond its row counts for nothing.
-                let levels = pairs(read(source.rgb, at));
-                low = _mm256_add_epi32(low, _mm256_madd_epi16(levels, step.low));
-                high = _mm256_add_epi32(high, _mm256_madd_epi16(levels, step.high));
-                at += STEP * CHANNELS;
-            }
-            *pixel = rounded(low, high);
+    let (columns, count) = (across.reach(), across.each.div_ceil(STEP));
+    let steps = steps(across, count);
+    let bytes = columns.start * CHANNELS..columns.end * CHANNELS;
+    // Beyond its end a row is zeros as far as a step may read.
+    let mut group = vec![0; ROWS * (bytes.len() + count * STEP * CHANNELS + READ)];
+    let stride = group.len() / ROWS;
+    let mut narrow = vec![0; rows.len() * across.len() * CHANNELS];
+    let mut sources = source.rgb.chunks_exact(source.width * CHANNELS).skip(rows.start);
+    for lines in narrow.chunks_mut((ROWS * across.len() * CHANNELS).max(1)) {
+        for (copy, row) in group.chunks_exact_mut(stride).zip(sources.by_ref().take(ROWS)) {
+            copy.iter_mut().zip(row.get(bytes.clone()).unwrap_or_default()).for_each(|(copy, level)| *copy = *level);
         }
-        start += source.width * CHANNELS;
+        for (number, ((first, _), steps)) in across.iter().zip(steps.chunks_exact(count)).enumerate() {
+            let levels = pixels_of(&group, stride, (first - columns.start) * CHANNELS, steps);
+            for (line, level) in lines.chunks_exact_mut(across.len() * CHANNELS).zip(levels) {
+                if let Some(pixel) = line.get_mut(number * CHANNELS..(number + 1) * CHANNELS) {
+                    pixel.copy_from_slice(level.get(..CHANNELS).unwrap_or_default());
+                }
+            }
+        }
     }
     narrow
 }
 
-/// Of each line its first byte and the number of its steps, and the steps of all lines.
+/// One pixel of each row of a group, the fourth channel of which is nothing.
 #[target_feature(enable = "avx2")]
-fn steps(across: &Taps) -> (Vec<(usize, usize)>, Vec<Step>) {
-    let mut lines = Vec::with_capacity(across.len());
-    let mut steps = Vec::with_capacity(across.len() * across.each.div_ceil(STEP));
-    for (first, weights) in across.iter() {
-        lines.push((first * CHANNELS, weights.len().div_ceil(STEP)));
-        let (whole, rest) = weights.as_chunks::<STEP>();
-        steps.extend(whole.iter().map(|weights| step(*weights)));
-        if !rest.is_empty() {
-            let mut weights = [0; STEP];
-            weights.iter_mut().zip(rest).for_each(|(weight, rest)| *weight = *rest);
-            steps.push(step(weights));
+fn pixels_of(group: &[u8], stride: usize, first: usize, steps: &[Step]) -> [[u8; 4]; ROWS] {
+    let (mut low, mut high) = ([_mm256_setzero_si256(); ROWS], [_mm256_setzero_si256(); ROWS]);
+    let mut at = first;
+    for step in steps {
+        for ((row, low), high) in (0..ROWS).zip(&mut low).zip(&mut high) {
+            let Some(levels) = group.get(row * stride + at..).and_then(|rest| rest.first_chunk()) else { continue };
+            let levels = pairs(levels);
+            *low = _mm256_add_epi32(*low, _mm256_madd_epi16(levels, step.low));
+            *high = _mm256_add_epi32(*high, _mm256_madd_epi16(levels, step.high));
         }
+        at += STEP * CHANNELS;
     }
-    (lines, steps)
+    let mut levels = [_mm_setzero_si128(); ROWS];
+    for ((levels, low), high) in levels.iter_mut().zip(low).zip(high) {
+        *levels = rounded(low, high);
+    }
+    let [one, two, three, four] = levels;
+    let bytes = _mm_packus_epi16(_mm_packs_epi32(one, two), _mm_packs_epi32(three, four));
+    let halves = [_mm_cvtsi128_si64(bytes), _mm_cvtsi128_si64(_mm_unpackhi_epi64(bytes, bytes))].map(i64::to_le_bytes);
+    let (pixels, _) = halves.as_flattened().as_chunks();
+    pixels.try_into().unwrap_or_default()
+}
+
+/// Of every line as many steps, the last of them perhaps of no weight: to branch by their number costs more.
+#[target_feature(enable = "avx2")]
+fn steps(across: &Taps, count: usize) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(across.len() * count);
+    let mut padded = vec![0; count * STEP];
+    for (_, weights) in across.iter() {
+        padded.fill(0);
+        padded.iter_mut().zip(weights).for_each(|(padded, weight)| *padded = *weight);
+        steps.extend(padded.as_chunks().0.iter().map(|weights| step(*weights)));
+    }
+    steps
 }
 
 #[target_feature(enable = "avx2")]
@@ -148,22 +172,11 @@ fn by_pairs([first, second, third, fourth]: [i32; STEP]) -> __m256i {
     _mm256_set_epi64x(right, right, left, left)
 }
 
-/// The bytes from `at` on, zeros where the picture ends.
-#[target_feature(enable = "avx2")]
-fn read(picture: &[u8], at: usize) -> __m128i {
-    let rest = picture.get(at..).unwrap_or_default();
-    let bytes: [u8; READ] = rest.first_chunk().copied().unwrap_or_else(|| {
-        let mut padded = [0; READ];
-        padded.iter_mut().zip(rest).for_each(|(padded, byte)| *padded = *byte);
-        padded
-    });
-    let (&[low, high], _) = bytes.as_chunks() else { return _mm_setzero_si128() };
-    _mm_set_epi64x(i64::from_le_bytes(high), i64::from_le_bytes(low))
-}
-
 /// Red, green and blue of the first two pixels, then of the next two, as 16-bit numbers.
 #[target_feature(enable = "avx2")]
-fn pairs(bytes: __m128i) -> __m256i {
+fn pairs(bytes: &[u8; READ]) -> __m256i {
+    let (&[low, high], _) = bytes.as_chunks() else { return _mm256_setzero_si256() };
+    let bytes = _mm_set_epi64x(i64::from_le_bytes(high), i64::from_le_bytes(low));
     #[rustfmt::skip]
     let places = _mm256_setr_epi8(
         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,
@@ -172,12 +185,10 @@ fn pairs(bytes: __m128i) -> __m256i {
     _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), places)
 }
 
+/// Red, green, blue and nothing, as numbers of 32 bits.
 #[target_feature(enable = "avx2")]
-fn rounded(low: __m256i, high: __m256i) -> [u8; CHANNELS] {
-    let folded = |sums| _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-    let sums = _mm_add_epi32(folded(low), _mm_slli_epi32::<LOW_BITS>(folded(high)));
-    let levels = _mm_srai_epi32::<SHIFT>(_mm_add_epi32(sums, _mm_set1_epi32(HALF)));
-    let words = _mm_packs_epi32(levels, levels);
-    let [red, green, blue, _] = _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes();
-    [red, green, blue]
+fn rounded(low: __m256i, high: __m256i) -> __m128i {
+    let sums = _mm256_add_epi32(low, _mm256_slli_epi32::<LOW_BITS>(high));
+    let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    _mm_srai_epi32::<SHIFT>(_mm_add_epi32(sums, _mm_set1_epi32(HALF)))
 }
