@@ -122,6 +122,14 @@ def variants() -> dict[str, Save]:
     for name, subsampling in (("444", 0), ("422", 1), ("420", 2)):
         made[f"chroma_{name}.jpg"] = lambda path, chosen=subsampling: coffee.save(path, quality=85, subsampling=chosen)
     made |= {
+        # Odd, and at SHOWN decoded at a half, a quarter and an eighth of their size.
+        **{f"reduced_{way}.jpg": turned(photo("temple.jpg", 283, 237), way, quality=60) for way in range(1, 9)},
+        "reduced_444.jpg": lambda path: photo("coffee.jpg", 291, 275).save(path, quality=60, subsampling=0),
+        "reduced_grey.jpg": lambda path: photo("rocket.webp", 227, 303).convert("L").save(path, quality=60),
+        "reduced_ycck.jpg": save_as_ycck(photo("cat.jpg", 285, 225)),
+        "reduced_progressive.jpg": lambda path: photo("flower.webp", 527, 445).save(path, quality=60, progressive=True),
+        "reduced_to_a_quarter.jpg": turned(photo("temple.jpg", 603, 451), 6, quality=60),
+        "reduced_to_an_eighth.jpg": turned(photo("temple.jpg", 1183, 885), 8, quality=50),
         "progressive.jpg": lambda path: flower.save(path, quality=85, progressive=True),
         "restarts.jpg": lambda path: flower.save(path, quality=85, restart_marker_blocks=3),
         "tall.jpg": lambda path: photo("rocket.webp", 60, 300).save(path, quality=85),  # resized along its columns first

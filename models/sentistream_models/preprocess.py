@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 import regex
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, JpegImagePlugin
 
 LINK = regex.compile(r"(?:https?://|www\.)\P{White_Space}+", regex.IGNORECASE)
 MENTION = regex.compile(r"@[\p{L}\p{N}_]+")
@@ -24,6 +24,12 @@ WORD_BORDERS = [
     regex.compile(pattern) for pattern in (r"(\p{Ll})(\p{Lu})", r"(\p{Lu})(\p{Lu}\p{Ll})", r"(\p{L})(\p{N})", r"(\p{N})(\p{L})")
 ]
 MIN_OBJECT_SCORE = 0.4
+
+ORIENTATION = 0x0112  # the EXIF tag
+LYING = (5, 6, 7, 8)  # orientations whose upright x axis is the stored y axis
+MIRRORED_X = (2, 3, 6, 7)  # whose upright x axis runs against the stored one
+MIRRORED_Y = (3, 4, 7, 8)
+REDUCTIONS = ((8, 2.5), (4, 2.5), (2, 2.0))  # how many times smaller a JPEG may be decoded, and how many times larger than wanted it then stays
 
 
 def collapse(text: str) -> str:
@@ -110,7 +116,38 @@ def resized(rgb: Image.Image, size: int, box: tuple[float, float, float, float])
     return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
+def reduction(image: Image.Image, size: int, crop: float) -> int:
+    """How many times smaller a JPEG is decoded: as much as leaves the square large enough (REDUCTIONS)."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return 1
+    side = crop * min(image.size)
+    return next((by for by, least in REDUCTIONS if side >= by * least * size), 1)
+
+
+def reduce(image: Image.Image, by: int) -> None:
+    """Has libjpeg-turbo decode at a `by`-th of the size. A size that is no multiple is rounded up."""
+    width, height = image.size
+    image.draft(None, (width // by, height // by))
+    if image.size != (-(-width // by), -(-height // by)):
+        raise RuntimeError(f"asked for a {by}th of {width} x {height}, Pillow decodes {image.size}")
+
+
+def square_of(image: Image.Image, by: int, crop: float) -> tuple[float, float, float, float]:
+    """The centred square of a picture that is not reduced yet, in pixels of the reduced and upright one."""
+    orientation = image.getexif().get(ORIENTATION, 1)
+    # What a reduced picture has beyond the whole one lies at its right and bottom, until it is turned.
+    beyond = [-(-length // by) - length / by for length in image.size]
+    across, down = beyond[::-1] if orientation in LYING else beyond
+    size = (image.height, image.width) if orientation in LYING else image.size
+    left, top, right, bottom = (edge / by for edge in centred_square(size, crop))
+    across, down = (across if orientation in MIRRORED_X else 0.0), (down if orientation in MIRRORED_Y else 0.0)
+    return left + across, top + down, right + across, bottom + down
+
+
 def image_pixels(image: Image.Image, size: int, crop: float) -> numpy.ndarray:
-    """u8 [size, size, 3]: the centred square."""
-    rgb = to_rgb(image)
-    return numpy.asarray(resized(rgb, size, centred_square(rgb.size, crop)))
+    """u8 [size, size, 3]: the centred square. An image that has not been loaded yet may be decoded at a reduced size."""
+    by = reduction(image, size, crop)
+    box = square_of(image, by, crop)
+    if by > 1:
+        reduce(image, by)
+    return numpy.asarray(resized(to_rgb(image), size, box))

@@ -14,7 +14,9 @@ from sentistream_models.preprocess import (
     image_pixels,
     metadata_values,
     object_labels,
+    reduction,
     split_hashtag,
+    square_of,
     to_rgb,
 )
 
@@ -67,6 +69,38 @@ def test_exif_orientation_turns_the_image(tmp_path: Path) -> None:
 def test_the_square_is_centred_and_resized() -> None:
     assert centred_square((100, 60), 0.5) == (35.0, 15.0, 65.0, 45.0)
     assert image_pixels(Image.new("L", (300, 260), 7), 224, 0.875).tolist() == numpy.full((224, 224, 3), 7).tolist()
+
+
+def saved(image: Image.Image, path: Path, orientation: int) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif)
+    return path
+
+
+def test_only_large_jpegs_are_reduced(tmp_path: Path) -> None:
+    for short, expected in ((512, 1), (1023, 1), (1024, 2), (2559, 2), (2560, 4), (5120, 8)):
+        path = saved(Image.new("L", (short + 1, short)), tmp_path / f"{short}.jpg", 1)
+        assert reduction(Image.open(path), 224, 0.875) == expected
+    assert reduction(Image.new("L", (4000, 4000)), 224, 0.875) == 1
+    assert reduction(Image.open(saved(Image.new("L", (2000, 2000)), tmp_path / "large.png", 1)), 224, 0.875) == 1
+
+
+def test_the_square_of_a_reduced_picture_is_that_of_the_whole_one(tmp_path: Path) -> None:
+    for orientation, expected in ((1, (1.25, 0, 6.25, 5)), (2, (1.75, 0, 6.75, 5)), (6, (0, 1.25, 5, 6.25)), (8, (0, 1.75, 5, 6.75))):
+        path = saved(Image.new("L", (15, 10)), tmp_path / f"{orientation}.jpg", orientation)
+        assert square_of(Image.open(path), 2, 1.0) == expected
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_picture_is_close_to_the_whole_one(tmp_path: Path, orientation: int) -> None:
+    rows, columns = numpy.mgrid[0:203, 0:285]
+    wave = numpy.dstack([128 + 100 * numpy.sin(rows / 9), 128 + 100 * numpy.sin(columns / 11), (rows + columns) / 2])
+    path = saved(Image.fromarray(wave.astype(numpy.uint8)), tmp_path / "odd.jpg", orientation)
+    rgb = to_rgb(Image.open(path))
+    whole = numpy.asarray(rgb.resize((24, 24), Image.Resampling.BICUBIC, box=centred_square(rgb.size, 0.875)), float)
+    assert reduction(Image.open(path), 24, 0.875) == 2
+    assert numpy.abs(image_pixels(Image.open(path), 24, 0.875) - whole).mean() < 0.5
 
 
 def test_text_goldens(golden_folder: Path) -> None:

@@ -1,11 +1,13 @@
 //! Decoding held against the Python package that trains the bundles (`tests/fixtures/goldens`): training and serving must agree.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use image::{ImageFormat, RgbImage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -15,7 +17,7 @@ use crate::model::Bundle;
 use crate::model::fixture::image_embeddings;
 use crate::scorer::spec as spec_of;
 
-/// How far decoding may be from Pillow's on average, in levels of 255.
+/// How far pixels may be from those expected on average, in levels of 255.
 const MOST_APART: f64 = 1.0;
 
 fn fixtures() -> PathBuf {
@@ -59,6 +61,30 @@ fn pixels_are_those_of_pillow_to_the_last_bit() {
         }
     }
     assert!(wrong.is_empty(), "{} of {} pictures are not Pillow's:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// The gate of reduced decoding, on the sample photographs, each at every size that one of the reductions begins at.
+#[test]
+fn a_reduced_photograph_is_within_a_level_of_the_whole_one() {
+    let folder = fixtures().join("photos");
+    let names = ["astronaut", "cameraman", "cat", "coffee", "hubble", "temple"];
+    // Each reduction, and how many times the wanted side the side of the square then is.
+    for (name, reduction, times) in names.iter().flat_map(|name| [(name, 2, 4), (name, 4, 10), (name, 8, 20)]) {
+        let bytes = fs::read(folder.join(format!("{name}.jpg"))).expect("a photograph");
+        let photo = image::load_from_memory(&bytes).expect("decodes").into_rgb8();
+        let side = photo.width().min(photo.height()) * 7 / 8 / times;
+        let spec = spec(side, side);
+        let reduced = pixels::read(&bytes, &settings(), &spec).expect("decodes");
+        // The same pixels without a loss, in a format that is not reduced; libjpeg-turbo's, as `image` rounds otherwise.
+        let whole = turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::RGB).expect("decodes");
+        let whole = RgbImage::from_raw(photo.width(), photo.height(), whole.pixels).expect("of that size");
+        let mut png = Cursor::new(Vec::new());
+        whole.write_to(&mut png, ImageFormat::Png).expect("encodes");
+        let whole = pixels::read(png.get_ref(), &settings(), &spec).expect("decodes");
+        let apart = apart(&reduced, &whole);
+        assert!(apart > 0.0, "{name}: not reduced by {reduction}");
+        assert!(apart <= MOST_APART, "{name} by {reduction}: {apart:.2} levels apart on average");
+    }
 }
 
 /// From the file to the default bundle's embedding, by cosine.

@@ -4,19 +4,22 @@
 //! it runs the file is walked marker by marker to its end-of-image marker: a file without one was cut, be it by two bytes.
 
 use image::metadata::Orientation;
-use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
+use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::Settings;
-use super::pixels::{Picture, check_size, corrupt};
+use super::pixels::{Picture, Whole, check_size, corrupt};
+use super::{Settings, Spec};
 use crate::error::{Reason, Refusal};
 
 /// A progressive JPEG of a few KB may ask for thousands of passes over all its pixels; real ones have about ten.
 const MOST_SCANS: u32 = 200;
 /// Twice what real ones have: of the largest image no more are decoded, since each costs time for all its pixels.
 const USUAL_SCANS: u64 = 20;
+/// How many times smaller a JPEG may be decoded, and how many times larger than the bundle wants it the square then stays:
+/// below that the encoder sees the difference (docs/bundle.md).
+const REDUCTIONS: [(u32, f64); 3] = [(8, 2.5), (4, 2.5), (2, 2.0)];
 const EXIF: &[u8] = b"Exif\0\0";
 
-pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
+pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Picture, Refusal> {
     let walked = walk(bytes);
     if let Some(bits) = walked.bits.filter(|bits| *bits != 8) {
         return Err(Refusal::new(
@@ -46,15 +49,28 @@ pub(super) fn read(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal
         return Err(corrupt("JPEG without an end-of-image marker: it was cut"));
     }
     decoder.set_scan_limit(MOST_SCANS).map_err(|error| broken(&error))?;
+    let reduction = reduction(width, height, spec);
+    let scale = ScalingFactor::new(1, reduction as usize);
+    decoder.set_scaling_factor(scale).map_err(|error| broken(&error))?;
+    let reduced = header.scaled(scale);
     let four_inks = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
     let format = if four_inks { PixelFormat::CMYK } else { PixelFormat::RGB };
-    let pitch = header.width * format.size();
-    let mut pixels = vec![0; pitch * header.height];
-    let image = Image { pixels: &mut pixels[..], width: header.width, pitch, height: header.height, format };
+    let pitch = reduced.width * format.size();
+    let mut pixels = vec![0; pitch * reduced.height];
+    let image = Image { pixels: &mut pixels[..], width: reduced.width, pitch, height: reduced.height, format };
     decoder.decompress(bytes, image).map_err(|error| broken(&error))?;
     let rgb = if four_inks { rgb_of_inks(&pixels) } else { pixels };
     let orientation = walked.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-    Ok(Picture { width, height, rgb, orientation })
+    let whole = Whole { width, height, reduction };
+    Ok(Picture { width: side(reduced.width), height: side(reduced.height), rgb, orientation, whole })
+}
+
+/// How many times smaller a JPEG is decoded, by leaving out its finest waves: as much as leaves the square large enough.
+fn reduction(width: u32, height: u32, spec: &Spec) -> u32 {
+    let side = spec.crop * f64::from(width.min(height));
+    let wanted = f64::from(spec.width.max(spec.height));
+    let fits = |(by, least): &(u32, f64)| side >= f64::from(*by) * least * wanted;
+    REDUCTIONS.into_iter().find(fits).map_or(1, |(by, _)| by)
 }
 
 fn broken(error: &turbojpeg::Error) -> Refusal {
@@ -96,7 +112,7 @@ struct Walked<'a> {
 fn walk(bytes: &[u8]) -> Walked<'_> {
     let mut walked = Walked::default();
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == 0xFF) {
+    while let Some(at) = memchr::memchr(0xFF, rest) {
         rest = rest.get(at + 1..).unwrap_or_default();
         let step = match rest {
             [0xD9, ..] => return Walked { ends_properly: true, ..walked },
@@ -127,11 +143,11 @@ fn walk(bytes: &[u8]) -> Walked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{jpeg, settings};
+    use super::super::tests::{jpeg, settings, spec};
     use super::*;
 
     fn reason(bytes: &[u8]) -> Option<Reason> {
-        read(bytes, &settings()).err().map(|refusal| refusal.reason)
+        read(bytes, &settings(), &spec(16, 16)).err().map(|refusal| refusal.reason)
     }
 
     #[test]
@@ -157,6 +173,40 @@ mod tests {
     }
 
     #[test]
+    fn a_jpeg_is_reduced_as_far_as_the_encoder_does_not_see_it() {
+        // 0.875 x 1024 is just twice 2 x 224.
+        for ((width, height), expected) in [
+            ((512, 640), 1),
+            ((1023, 2048), 1),
+            ((1024, 2048), 2),
+            ((2559, 9000), 2),
+            ((2560, 9000), 4),
+            ((9000, 5119), 4),
+            ((65_535, 5120), 8),
+            ((65_535, 65_535), 8),
+            ((1, 65_535), 1),
+        ] {
+            assert_eq!(reduction(width, height, &spec(224, 224)), expected, "{width} x {height}");
+        }
+        assert_eq!(reduction(1024, 1024, &spec(224, 225)), 1, "both sides stay large enough");
+        assert_eq!(reduction(8, 8, &spec(1, 1)), 2);
+    }
+
+    #[test]
+    fn a_reduced_jpeg_is_refused_for_what_a_whole_one_is() {
+        let whole = jpeg(203, 171);
+        assert_eq!(read(&whole, &settings(), &spec(8, 8)).map(|picture| picture.whole.reduction).ok(), Some(4));
+        for length in [whole.len() / 2, whole.len() - 40] {
+            let closed = [&whole[..length], &[0xFF, 0xD9]].concat();
+            let refused = read(&closed, &settings(), &spec(8, 8)).err().map(|refusal| refusal.reason);
+            assert_eq!(refused, Some(Reason::CorruptImage), "cut to {length} of {}", whole.len());
+        }
+        let small = Settings { image_side: 202, ..settings() };
+        let refused = read(&whole, &small, &spec(8, 8)).err().map(|refusal| refusal.reason);
+        assert_eq!(refused, Some(Reason::TooManyPixels), "limits are of the whole");
+    }
+
+    #[test]
     fn what_follows_the_end_is_ignored() {
         assert_eq!(reason(&[jpeg(20, 20), vec![7; 99]].concat()), None);
     }
@@ -175,7 +225,7 @@ mod tests {
         let mut deep = jpeg(16, 16);
         let frame = deep.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame header");
         deep[frame + 4] = 12;
-        let refused = read(&deep, &settings()).expect_err("refused");
+        let refused = read(&deep, &settings(), &spec(16, 16)).expect_err("refused");
         assert_eq!(refused.to_string(), "unsupported_format: JPEG of 12 bits a sample; read are those of 8");
     }
 

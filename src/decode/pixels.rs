@@ -14,7 +14,8 @@ use image::{
     DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage, RgbaImage,
 };
 
-use super::{Settings, Spec, frames, jpeg, resample, webp};
+use super::resample::{self, Pixels, Region, Turn};
+use super::{Settings, Spec, frames, jpeg, webp};
 use crate::error::{Reason, Refusal};
 
 /// What a PNG's colour profile may unpack to, and its texts may take: deflate reaches 1000:1, and profiles are kilobytes.
@@ -30,24 +31,37 @@ const MAX_PIXEL_BYTES: u64 = 8;
 /// A decoded picture, not yet upright.
 #[derive(Debug)]
 pub(super) struct Picture {
+    /// Pixels that `rgb` has. Where it is reduced, the last column and the last row may lie partly outside of the whole.
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) rgb: Vec<u8>,
     pub(super) orientation: Orientation,
+    pub(super) whole: Whole,
+}
+
+/// What a decoded picture is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// How many times its pixels are the decoded ones in width and height: 1, 2, 4 or 8.
+    pub(super) reduction: u32,
 }
 
 /// The pixels of the image in `bytes`, as the bundle wants them.
 pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Vec<u8>, Refusal> {
-    let Picture { width, height, rgb, orientation } = decode(bytes, settings)?;
-    let picture = RgbImage::from_raw(width, height, rgb).ok_or_else(|| corrupt("decoded to another size"))?;
-    let mut upright = DynamicImage::ImageRgb8(picture);
-    upright.apply_orientation(orientation);
-    Ok(centred_square(&upright.into_rgb8(), spec))
+    let picture = decode(bytes, settings, spec)?;
+    if picture.rgb.len() != picture.width as usize * picture.height as usize * 3 {
+        return Err(corrupt("decoded to another size"));
+    }
+    let turn = Turn::of(picture.orientation);
+    let stored = Pixels { width: picture.width as usize, height: picture.height as usize, rgb: &picture.rgb };
+    Ok(resample::resize(&stored, turn, square(&picture, turn, spec), spec.width as usize, spec.height as usize))
 }
 
-fn decode(bytes: &[u8], settings: &Settings) -> Result<Picture, Refusal> {
+fn decode(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Picture, Refusal> {
     match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::read(bytes, settings),
+        Ok(ImageFormat::Jpeg) => jpeg::read(bytes, settings, spec),
         Ok(ImageFormat::Png) => {
             frames::check_png(bytes, settings)?;
             let mut limits = Limits::no_limits();
@@ -113,7 +127,8 @@ fn read_picture<D: ImageDecoder>(opened: Result<D, ImageError>, settings: &Setti
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(|error| refusal(&error))?;
     let image = eight_bits(image).ok_or_else(|| corrupt("decoded to another size"))?;
-    Ok(Picture { width, height, rgb: over_white(image), orientation })
+    let whole = Whole { width, height, reduction: 1 };
+    Ok(Picture { width, height, rgb: over_white(image), orientation, whole })
 }
 
 /// Of 16 bits the high ones, as Pillow takes them; by itself `image` rounds.
@@ -158,20 +173,24 @@ fn over_white(image: DynamicImage) -> Vec<u8> {
     rgb
 }
 
-/// The centred square of side `crop x min(width, height)`, resized.
-fn centred_square(picture: &RgbImage, spec: &Spec) -> Vec<u8> {
-    let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
+/// The centred square of side `crop x min(width, height)` of the whole picture, in pixels of the decoded and upright one.
+fn square(picture: &Picture, turn: Turn, spec: &Spec) -> Region {
+    let whole = picture.whole;
+    let reduction = f64::from(whole.reduction);
+    let (width, height) = turn.upright(f64::from(whole.width), f64::from(whole.height));
     let side = spec.crop * width.min(height);
-    let (left, top) = ((width - side) / 2.0, (height - side) / 2.0);
-    #[expect(clippy::cast_possible_truncation, reason = "Pillow takes its boxes as 32-bit floats")]
-    let region = resample::Region {
-        left: left as f32,
-        top: top as f32,
-        right: (left + side) as f32,
-        bottom: (top + side) as f32,
+    // What a reduced picture has beyond the whole one lies at its right and bottom, until it is turned.
+    let beyond = |reduced: u32, whole: u32| f64::from(reduced) - f64::from(whole) / reduction;
+    let (right, below) = turn.upright(beyond(picture.width, whole.width), beyond(picture.height, whole.height));
+    let span = |length: f64, is_mirrored: bool, beyond: f64| {
+        let start = (length - side) / 2.0;
+        let shift = if is_mirrored { beyond } else { 0.0 };
+        (start / reduction + shift, (start + side) / reduction + shift)
     };
-    let source = resample::Pixels { width: picture.width() as usize, height: picture.height() as usize, rgb: picture };
-    resample::resize(&source, region, spec.width as usize, spec.height as usize)
+    let ((left, right), (top, bottom)) = (span(width, turn.mirrors_x, right), span(height, turn.mirrors_y, below));
+    #[expect(clippy::cast_possible_truncation, reason = "Pillow takes its boxes as 32-bit floats")]
+    let region = Region { left: left as f32, top: top as f32, right: right as f32, bottom: bottom as f32 };
+    region
 }
 
 #[cfg(test)]
