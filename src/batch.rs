@@ -3,6 +3,9 @@
 //!
 //! `linger` is off (0) by default: under load batches fill by themselves while the model is busy, and without load a post
 //! should not wait. Set it where larger batches are worth a delay.
+//!
+//! Where decoding and the model share the cores, a small batch is held back for a moment while more posts wait to be decoded:
+//! no core is idle meanwhile, and what a run costs beside its posts is shared by more of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +15,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use crate::message::Prepared;
+use crate::message::{Prepared, Record};
 use crate::metrics::Metrics;
 
 /// Limits of a batch.
@@ -43,6 +46,9 @@ impl Settings {
         Ok(())
     }
 }
+
+/// How long a batch that is smaller than [`Flow::enough`] waits for posts that are still to be decoded.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// Why a batch was started; a label of `batches_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,20 +125,25 @@ impl<T: Weighed> Batcher<T> {
         self.oldest.get_or_insert(now);
     }
 
-    /// Why a batch may start at `now`, given that the model is free; `None`: not yet.
-    pub fn due(&self, now: Instant) -> Option<FlushReason> {
+    /// Why a batch may start at `now`, given that the model is free; `None`: not yet. It is worth holding back for `hold`.
+    pub fn due(&self, now: Instant, hold: Duration) -> Option<FlushReason> {
         if self.overflow.is_some() {
             return Some(FlushReason::Tokens);
         }
         if self.waiting.len() >= self.settings.max_posts {
             return Some(FlushReason::Posts);
         }
-        self.deadline().filter(|deadline| *deadline <= now).map(|_| FlushReason::ModelFree)
+        self.deadline(hold).filter(|deadline| *deadline <= now).map(|_| FlushReason::ModelFree)
     }
 
     /// When the batch is due even if it is not full.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.oldest.map(|oldest| oldest + Duration::from_millis(self.settings.linger_ms))
+    pub fn deadline(&self, hold: Duration) -> Option<Instant> {
+        self.oldest.map(|oldest| oldest + hold.max(Duration::from_millis(self.settings.linger_ms)))
+    }
+
+    /// Posts that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Takes the batch out, at least one post if any waits.
@@ -156,20 +167,30 @@ pub struct Batch {
     pub ahead: OwnedSemaphorePermit,
 }
 
-/// The stage: from `posts` into `batches`, each when `free` has a permit for it: so a batch is made up at the last moment, of
-/// all that waits. Ends when `posts` is closed and everything was handed on, or when a model is gone (`free` is closed).
-pub async fn run(
-    settings: Settings,
-    mut posts: Receiver<Prepared>,
-    free: Arc<Semaphore>,
-    batches: crossbeam_channel::Sender<Batch>,
-    metrics: Arc<Metrics>,
-) {
+/// What comes in, what goes out, and what says when.
+pub struct Flow {
+    /// Posts ready for the model.
+    pub posts: Receiver<Prepared>,
+    /// What is still to be decoded.
+    pub undecoded: crossbeam_channel::Receiver<Record>,
+    /// Posts from which on a batch costs the model no less a post.
+    pub enough: usize,
+    /// A permit for each batch that the model takes at once; closed when a model is gone.
+    pub free: Arc<Semaphore>,
+    /// To the model.
+    pub batches: crossbeam_channel::Sender<Batch>,
+}
+
+/// The stage: from posts into batches, each when the model is free: so a batch is made up at the last moment, of all that
+/// waits. Ends when no more posts come and everything was handed on, or when a model is gone.
+pub async fn run(settings: Settings, flow: Flow, metrics: Arc<Metrics>) {
+    let Flow { mut posts, undecoded, enough, free, batches } = flow;
     let mut waiting = Batcher::new(settings);
     let mut open = true;
     while open || !waiting.is_empty() {
         let now = Instant::now();
-        let due = if open { waiting.due(now) } else { Some(FlushReason::Drain) };
+        let hold = if waiting.len() < enough && !undecoded.is_empty() { HOLD } else { Duration::ZERO };
+        let due = if open { waiting.due(now, hold) } else { Some(FlushReason::Drain) };
         tokio::select! {
             // Posts that are there already join the batch before it starts.
             biased;
@@ -187,7 +208,7 @@ pub async fn run(
                     return;
                 }
             }
-            () = sleep_until(waiting.deadline().unwrap_or(now)), if due.is_none() && !waiting.is_empty() => {}
+            () = sleep_until(waiting.deadline(hold).unwrap_or(now)), if due.is_none() && !waiting.is_empty() => {}
         }
         metrics.queue_depth.with_label_values(&["batch"]).set(i64::try_from(posts.len()).unwrap_or(i64::MAX));
     }
@@ -211,9 +232,9 @@ mod tests {
     #[test]
     fn without_linger_one_post_is_due_at_once() {
         let mut batcher = Batcher::new(settings(4, 100, 0));
-        assert_eq!(batcher.due(Instant::now()), None, "nothing waits");
+        assert_eq!(batcher.due(Instant::now(), Duration::ZERO), None, "nothing waits");
         batcher.push(1usize, Instant::now());
-        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::ModelFree));
+        assert_eq!(batcher.due(Instant::now(), Duration::ZERO), Some(FlushReason::ModelFree));
     }
 
     #[test]
@@ -223,9 +244,19 @@ mod tests {
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
         batcher.push(1usize, start);
         batcher.push(1, after(30));
-        assert_eq!(batcher.due(after(49)), None);
-        assert_eq!(batcher.deadline(), Some(after(50)));
-        assert_eq!(batcher.due(after(50)), Some(FlushReason::ModelFree));
+        assert_eq!(batcher.due(after(49), Duration::ZERO), None);
+        assert_eq!(batcher.deadline(Duration::ZERO), Some(after(50)));
+        assert_eq!(batcher.due(after(50), Duration::ZERO), Some(FlushReason::ModelFree));
+    }
+
+    #[test]
+    fn a_batch_held_back_is_due_in_the_end_and_at_once_when_nothing_more_is_to_come() {
+        let mut batcher = Batcher::new(settings(4, 100, 0));
+        let start = Instant::now();
+        batcher.push(1usize, start);
+        assert_eq!(batcher.due(start, HOLD), None);
+        assert_eq!(batcher.due(start + HOLD, HOLD), Some(FlushReason::ModelFree));
+        assert_eq!(batcher.due(start, Duration::ZERO), Some(FlushReason::ModelFree));
     }
 
     #[test]
@@ -234,7 +265,7 @@ mod tests {
         batcher.push(1usize, Instant::now());
         batcher.push(1, Instant::now());
         assert!(!batcher.has_room());
-        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::Posts));
+        assert_eq!(batcher.due(Instant::now(), Duration::ZERO), Some(FlushReason::Posts));
     }
 
     #[test]
@@ -242,7 +273,7 @@ mod tests {
         let mut batcher = Batcher::new(settings(8, 10, 1000));
         batcher.push(6usize, Instant::now());
         batcher.push(6, Instant::now());
-        assert_eq!(batcher.due(Instant::now()), Some(FlushReason::Tokens));
+        assert_eq!(batcher.due(Instant::now(), Duration::ZERO), Some(FlushReason::Tokens));
         assert_eq!(batcher.take(Instant::now()), vec![6]);
         assert_eq!(batcher.take(Instant::now()), vec![6]);
         assert!(batcher.is_empty());

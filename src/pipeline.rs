@@ -86,6 +86,7 @@ pub fn spawn(
         stage.start(&watch)?;
     }
     tokio::spawn(give_up_overdue(Arc::downgrade(&watch)));
+    let enough = models.iter().map(Model::enough_posts).max().unwrap_or(1);
     let free = Arc::new(Semaphore::new(models.iter().map(Model::batches_ahead).sum()));
     let (batches_in, batches) = crossbeam_channel::unbounded();
     let failure_in = Arc::new(Mutex::new(Some(failure_in)));
@@ -100,7 +101,8 @@ pub fn spawn(
         };
         thread::Builder::new().name("model".into()).spawn(move || stage.run())?;
     }
-    tokio::spawn(batch::run(sizes.batch.clone(), prepared, free, batches_in, Arc::clone(metrics)));
+    let flow = batch::Flow { posts: prepared, undecoded: pulled, enough, free, batches: batches_in };
+    tokio::spawn(batch::run(sizes.batch.clone(), flow, Arc::clone(metrics)));
     tokio::spawn(run_order(finished, outcomes_in, Arc::clone(metrics)));
     Ok(Pipeline { records, outcomes, failure })
 }

@@ -100,6 +100,11 @@ impl Model {
         self.provider.batches_ahead()
     }
 
+    /// Posts from which on a batch costs no less a post.
+    pub fn enough_posts(&self) -> usize {
+        self.provider.enough_posts()
+    }
+
     /// Closes the sessions, unless the process is ending.
     pub fn retire(self) {
         let _at_work = runtime::at_work();

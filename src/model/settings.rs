@@ -73,6 +73,15 @@ impl Provider {
         }
     }
 
+    /// A batch of fewer costs a processor more a post, so it is worth waiting for those that are being decoded by the same
+    /// cores; a card is better busy than waiting.
+    pub(super) const fn enough_posts(self) -> usize {
+        match self {
+            Self::Cpu => 8,
+            Self::Cuda | Self::TensorRt => 1,
+        }
+    }
+
     pub(super) const fn make_target(self) -> &'static str {
         match self {
             Self::Cpu => "onnxruntime",
