@@ -60,6 +60,9 @@ async fn work_off(distinct: &[TestPost], backlog: usize) -> Taken {
     let mut environment = topics.environment();
     environment.push(("SENTISTREAM__LIMITS__IN_FLIGHT_RECORDS".into(), IN_FLIGHT_RECORDS.into()));
     environment.push(("SENTISTREAM__LIMITS__IN_FLIGHT_BYTES".into(), (IN_FLIGHT_MIB << 20).to_string()));
+    // Posts come again and again, and each is to cost what it costs the first time.
+    let cache = std::env::var("SENTISTREAM_TEST_CACHE_BYTES").unwrap_or_else(|_| "0".into());
+    environment.push(("SENTISTREAM__MODEL__CACHE_BYTES".into(), cache));
     let worker = WorkerProcess::start(&environment);
     topics.wait_for_outcomes(1).await;
     let (started, over) = (Instant::now(), AtomicBool::new(false));
