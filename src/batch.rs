@@ -49,6 +49,8 @@ impl Settings {
 
 /// How long a batch that is smaller than [`Flow::enough`] waits for posts that are still to be decoded.
 const HOLD: Duration = Duration::from_millis(50);
+/// How soon it is noticed that none are left.
+const STEP: Duration = Duration::from_millis(5);
 
 /// Why a batch was started; a label of `batches_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,30 +162,30 @@ impl<T: Weighed> Batcher<T> {
 
 /// Posts that the model scores together.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Batch<T = Prepared> {
     /// At least one.
-    pub posts: Vec<Prepared>,
+    pub posts: Vec<T>,
     /// Given back once the model is free for another batch.
     pub ahead: OwnedSemaphorePermit,
 }
 
 /// What comes in, what goes out, and what says when.
-pub struct Flow {
+pub struct Flow<T = Prepared, U = Record> {
     /// Posts ready for the model.
-    pub posts: Receiver<Prepared>,
+    pub posts: Receiver<T>,
     /// What is still to be decoded.
-    pub undecoded: crossbeam_channel::Receiver<Record>,
-    /// Posts from which on a batch costs the model no less a post.
+    pub undecoded: crossbeam_channel::Receiver<U>,
+    /// Posts from which on a batch costs the model no less a post; 1 where nothing is to be held back.
     pub enough: usize,
     /// A permit for each batch that the model takes at once; closed when a model is gone.
     pub free: Arc<Semaphore>,
     /// To the model.
-    pub batches: crossbeam_channel::Sender<Batch>,
+    pub batches: crossbeam_channel::Sender<Batch<T>>,
 }
 
 /// The stage: from posts into batches, each when the model is free: so a batch is made up at the last moment, of all that
 /// waits. Ends when no more posts come and everything was handed on, or when a model is gone.
-pub async fn run(settings: Settings, flow: Flow, metrics: Arc<Metrics>) {
+pub async fn run<T: Weighed, U>(settings: Settings, flow: Flow<T, U>, metrics: Arc<Metrics>) {
     let Flow { mut posts, undecoded, enough, free, batches } = flow;
     let mut waiting = Batcher::new(settings);
     let mut open = true;
@@ -208,7 +210,8 @@ pub async fn run(settings: Settings, flow: Flow, metrics: Arc<Metrics>) {
                     return;
                 }
             }
-            () = sleep_until(waiting.deadline(hold).unwrap_or(now)), if due.is_none() && !waiting.is_empty() => {}
+            // In short steps, since what is held back for may end without a post: as a dead letter.
+            () = sleep_until(waiting.deadline(hold).unwrap_or(now).min(now + STEP)), if due.is_none() && !waiting.is_empty() => {}
         }
         metrics.queue_depth.with_label_values(&["batch"]).set(i64::try_from(posts.len()).unwrap_or(i64::MAX));
     }
@@ -277,6 +280,76 @@ mod tests {
         assert_eq!(batcher.take(Instant::now()), vec![6]);
         assert_eq!(batcher.take(Instant::now()), vec![6]);
         assert!(batcher.is_empty());
+    }
+
+    /// A running stage: posts in, what is undecoded, permits, batches out.
+    struct Stage {
+        posts: tokio::sync::mpsc::Sender<usize>,
+        undecoded: crossbeam_channel::Sender<()>,
+        free: Arc<Semaphore>,
+        batches: crossbeam_channel::Receiver<Batch<usize>>,
+    }
+
+    impl Stage {
+        fn start(enough: usize, permits: usize) -> Self {
+            let (posts, posts_out) = tokio::sync::mpsc::channel(16);
+            let (undecoded, undecoded_out) = crossbeam_channel::unbounded();
+            let (batches_in, batches) = crossbeam_channel::unbounded();
+            let free = Arc::new(Semaphore::new(permits));
+            let flow = Flow {
+                posts: posts_out,
+                undecoded: undecoded_out,
+                enough,
+                free: Arc::clone(&free),
+                batches: batches_in,
+            };
+            tokio::spawn(run(settings(4, 100, 0), flow, Arc::new(Metrics::new())));
+            Self { posts, undecoded, free, batches }
+        }
+
+        async fn next(&self) -> Option<Batch<usize>> {
+            let batches = self.batches.clone();
+            tokio::task::spawn_blocking(move || batches.recv().ok()).await.expect("no panic")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_small_batch_waits_while_more_is_to_be_decoded_but_not_for_ever() {
+        let stage = Stage::start(2, 9);
+        stage.undecoded.send(()).expect("open");
+        let started = Instant::now();
+        stage.posts.send(1).await.expect("open");
+        assert_eq!(stage.next().await.expect("a batch").posts, [1]);
+        assert!(started.elapsed() >= HOLD);
+        for post in [2, 3] {
+            stage.posts.send(post).await.expect("open");
+        }
+        assert_eq!(stage.next().await.expect("a batch").posts, [2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_made_up_when_a_model_is_free_of_all_that_waits_by_then() {
+        let stage = Stage::start(1, 1);
+        stage.posts.send(1).await.expect("open");
+        let first = stage.next().await.expect("a batch");
+        for post in [2, 3] {
+            stage.posts.send(post).await.expect("open");
+        }
+        while stage.posts.capacity() < stage.posts.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+        assert!(stage.batches.is_empty(), "the model is busy");
+        drop(first);
+        assert_eq!(stage.next().await.expect("a batch").posts, [2, 3]);
+    }
+
+    #[tokio::test]
+    async fn no_batch_starts_once_a_model_is_gone() {
+        let stage = Stage::start(1, 1);
+        stage.free.close();
+        stage.posts.send(1).await.expect("open");
+        assert!(stage.next().await.is_none());
+        stage.posts.closed().await;
     }
 
     proptest! {

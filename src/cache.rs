@@ -1,8 +1,8 @@
 //! What was encoded and scored before: social feeds repeat themselves. Embeddings of images and of texts, and predictions of
 //! whole posts, by the content that they were made of, within a limit of bytes; what is asked for seldom goes first.
 //!
-//! A key is a BLAKE3 hash keyed with the digest of the bundle, so that nobody who can publish posts can make one picture
-//! pass for another, and nothing outlives its bundle. Shared among threads by `Arc`.
+//! A key is a BLAKE3 hash, so that nobody who can publish posts can make one picture pass for another, keyed with the digest
+//! of the bundle, so that nothing outlives it. Shared among threads by `Arc`.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::time::{Instant, sleep_until};
 
 use crate::budget::Budget;
@@ -83,14 +83,14 @@ impl Drive {
             let due = rate.map(|rate| started + Duration::from_secs_f64(sequence as f64 / rate));
             while due.is_some_and(|due| due > Instant::now()) || !self.budget.wait_for_room(Duration::ZERO) {
                 tokio::select! {
-                    outcome = self.pipeline.outcomes.recv() => latencies.push(latency(outcome)?),
+                    outcome = next(&mut self.pipeline) => latencies.push(latency(&outcome?)?),
                     () = sleep_until(due.unwrap_or(started)), if due.is_some_and(|due| due > Instant::now()) => {}
                 }
             }
             self.push(post, &assignment, sequence, due.unwrap_or_else(Instant::now))?;
         }
         while self.budget.records() > 0 {
-            latencies.push(latency(self.pipeline.outcomes.recv().await)?);
+            latencies.push(latency(&next(&mut self.pipeline).await?)?);
         }
         Ok(Turn { elapsed: started.elapsed(), latencies })
     }
@@ -111,8 +111,15 @@ impl Drive {
     }
 }
 
-fn latency(outcome: Option<Outcome>) -> Result<Duration> {
-    let outcome = outcome.context("the model cannot go on")?;
+/// The next outcome; an error once the model cannot go on, since then what its batch held back never comes.
+async fn next(pipeline: &mut Pipeline) -> Result<Outcome> {
+    tokio::select! {
+        Ok(error) = &mut pipeline.failure => Err(anyhow!(error).context("the model cannot go on")),
+        outcome = pipeline.outcomes.recv() => outcome.context("the pipeline ended by itself"),
+    }
+}
+
+fn latency(outcome: &Outcome) -> Result<Duration> {
     if let Verdict::Refused { refusal, .. } = &outcome.verdict {
         bail!("a post was refused, so nothing is measured: {refusal}");
     }

@@ -86,7 +86,10 @@ pub fn spawn(
         stage.start(&watch)?;
     }
     tokio::spawn(give_up_overdue(Arc::downgrade(&watch)));
-    let enough = models.iter().map(Model::enough_posts).max().unwrap_or(1);
+    // With fewer decode threads than cores a session that waits would leave a core idle.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let enough =
+        if sizes.decode_threads < cores { 1 } else { models.iter().map(Model::enough_posts).max().unwrap_or(1) };
     let free = Arc::new(Semaphore::new(models.iter().map(Model::batches_ahead).sum()));
     let (batches_in, batches) = crossbeam_channel::unbounded();
     let failure_in = Arc::new(Mutex::new(Some(failure_in)));
@@ -204,19 +207,28 @@ async fn give_up_overdue(watch: Weak<Watch<LeftByCodec>>) {
     }
 }
 
+/// Told once, by whichever model fails first.
+type Failure = Arc<Mutex<Option<oneshot::Sender<ModelError>>>>;
+
+fn tell_failure(failure: &Failure, error: ModelError) {
+    let told = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // Nobody listens only when the worker stops anyway.
+    let _ = told.map(|failure| failure.send(error));
+}
+
 struct ModelStage {
     model: Model,
     batches: crossbeam_channel::Receiver<Batch>,
     free: Arc<Semaphore>,
     finished: mpsc::Sender<Outcome>,
-    failure: Arc<Mutex<Option<oneshot::Sender<ModelError>>>>,
+    failure: Failure,
     metrics: Arc<Metrics>,
 }
 
 impl ModelStage {
     fn run(mut self) {
         // However one model ends, its panic included, no batch starts on any: what it held back would never come.
-        let _last = ClosesOnDrop(Arc::clone(&self.free));
+        let _last = Ending { free: Arc::clone(&self.free), failure: Arc::clone(&self.failure) };
         self.score_all();
         self.model.retire();
     }
@@ -234,9 +246,7 @@ impl ModelStage {
                     }
                 }
                 Err(error) => {
-                    let told = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    // Nobody listens only when the worker stops anyway.
-                    let _ = told.map(|failure| failure.send(error));
+                    tell_failure(&self.failure, error);
                     return;
                 }
             }
@@ -244,11 +254,17 @@ impl ModelStage {
     }
 }
 
-struct ClosesOnDrop(Arc<Semaphore>);
+struct Ending {
+    free: Arc<Semaphore>,
+    failure: Failure,
+}
 
-impl Drop for ClosesOnDrop {
+impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.close();
+        self.free.close();
+        if thread::panicking() {
+            tell_failure(&self.failure, ModelError::Panicked);
+        }
     }
 }
 

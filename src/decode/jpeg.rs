@@ -15,7 +15,8 @@ const MOST_SCANS: u32 = 200;
 /// Twice what real ones have: of the largest image no more are decoded, since each costs time for all its pixels.
 const USUAL_SCANS: u64 = 20;
 /// How many times smaller a JPEG may be decoded, and how many times larger than the bundle wants it the square then stays:
-/// below that the encoder sees the difference (docs/bundle.md).
+/// chosen for speed: of most pictures the encoder does not see
+/// the difference, of some it does (docs/bundle.md has the shares).
 const REDUCTIONS: [(u32, f64); 3] = [(8, 2.5), (4, 2.5), (2, 2.0)];
 const EXIF: &[u8] = b"Exif\0\0";
 
@@ -49,7 +50,8 @@ pub(super) fn read(bytes: &[u8], settings: &Settings, spec: &Spec) -> Result<Pic
         return Err(corrupt("JPEG without an end-of-image marker: it was cut"));
     }
     decoder.set_scan_limit(MOST_SCANS).map_err(|error| broken(&error))?;
-    let reduction = reduction(width, height, spec);
+    // A lossless one has no waves to leave out.
+    let reduction = if header.is_lossless { 1 } else { reduction(width, height, spec) };
     let scale = ScalingFactor::new(1, reduction as usize);
     decoder.set_scaling_factor(scale).map_err(|error| broken(&error))?;
     let reduced = header.scaled(scale);
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_is_reduced_as_far_as_the_encoder_does_not_see_it() {
+    fn a_jpeg_is_reduced_while_the_square_stays_large_enough() {
         // 0.875 x 1024 is just twice 2 x 224.
         for ((width, height), expected) in [
             ((512, 640), 1),
@@ -204,6 +206,20 @@ mod tests {
         let small = Settings { image_side: 202, ..settings() };
         let refused = read(&whole, &small, &spec(8, 8)).err().map(|refusal| refusal.reason);
         assert_eq!(refused, Some(Reason::TooManyPixels), "limits are of the whole");
+    }
+
+    #[test]
+    fn a_lossless_jpeg_is_read_whole() {
+        let (side, rgb) = (64, vec![90; 64 * 64 * 3]);
+        let mut encoder = turbojpeg::Compressor::new().expect("an encoder");
+        encoder.set_lossless(true).expect("there is one");
+        encoder.set_subsamp(turbojpeg::Subsamp::None).expect("none");
+        let image =
+            Image { pixels: rgb.as_slice(), width: side, pitch: 3 * side, height: side, format: PixelFormat::RGB };
+        let lossless = encoder.compress_to_vec(image).expect("encodes");
+        assert_eq!(reduction(64, 64, &spec(8, 8)), 2);
+        let picture = read(&lossless, &settings(), &spec(8, 8)).expect("read");
+        assert_eq!((picture.width, picture.whole.reduction, &picture.rgb), (64, 1, &rgb));
     }
 
     #[test]

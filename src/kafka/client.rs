@@ -141,7 +141,9 @@ pub fn consumer<C: ConsumerContext + 'static>(
     }
     // One fetch may fill the queue, and by default the next is asked for a second after that, whatever was taken out
     // meanwhile: with images of 0.7 MB a worker waited a quarter of its time.
-    config.set("fetch.queue.backoff.ms", "50");
+    if !settings.options.contains_key("fetch.queue.backoff.ms") {
+        config.set("fetch.queue.backoff.ms", "50");
+    }
     for (key, value) in &settings.consumer {
         config.set(key, value);
     }

@@ -29,6 +29,9 @@ pub enum ModelError {
         /// ONNX Runtime's reason.
         source: ort::Error,
     },
+    /// A bug: the thread that ran the model panicked.
+    #[error("a model thread panicked; standard error has the message")]
+    Panicked,
     /// A graph's file cannot be read.
     #[error("cannot read {graph}")]
     Read {
