@@ -14,11 +14,31 @@ fn run(command: &mut Command) -> (i32, String, String) {
 fn help_teaches_every_command() {
     let (code, help, _) = run(&mut sentistream(&["--help"]));
     assert_eq!(code, 0);
-    for word in ["run", "score", "evaluate", "feed", "dlq", "demo", "Exit codes", "SENTISTREAM__KAFKA__BROKERS"] {
+    for word in [
+        "run",
+        "score",
+        "evaluate",
+        "feed",
+        "dlq",
+        "bench",
+        "tune",
+        "demo",
+        "Exit codes",
+        "SENTISTREAM__KAFKA__BROKERS",
+    ] {
         assert!(help.contains(word), "{word} in {help}");
     }
-    for command in [&["run"][..], &["score"], &["evaluate"], &["feed"], &["dlq", "list"], &["dlq", "replay"], &["demo"]]
-    {
+    for command in [
+        &["run"][..],
+        &["score"],
+        &["evaluate"],
+        &["feed"],
+        &["dlq", "list"],
+        &["dlq", "replay"],
+        &["bench"],
+        &["tune"],
+        &["demo"],
+    ] {
         let (code, help, _) = run(sentistream(command).arg("--help"));
         assert!(code == 0 && help.contains("Examples:"), "{help}");
     }
@@ -34,6 +54,28 @@ fn settings_that_cannot_work_exit_with_2_and_name_the_key() {
     assert!(code == 2 && error.contains("no-such-file.yaml"), "{error}");
     let (code, ..) = run(&mut sentistream(&["no-such-command"]));
     assert_eq!(code, 2);
+}
+
+#[test]
+fn what_tune_finds_is_a_file_of_settings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tuned.yaml");
+    // Two in flight leave batches of one and two: a few ways.
+    let tune = |latency: &str| {
+        let mut tune = sentistream(&["tune", "--seconds", "1", "--latency-ms", latency, "--write"]);
+        tune.arg(&file).env("SENTISTREAM__MODEL__BUNDLE", repository("tests/fixtures/bundles/tiny"));
+        run(tune.env("SENTISTREAM__LIMITS__IN_FLIGHT_RECORDS", "2").env("SENTISTREAM__BATCH__MAX_POSTS", "2"))
+    };
+    let (code, table, error) = tune("60000");
+    assert_eq!(code, 0, "{error}");
+    let rows: Vec<_> = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>()).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.len() == 6), "{table}");
+    let settings = sentistream::settings::load(Some(&file)).expect("settings that load");
+    let way = [settings.model.threads, settings.model.sessions, settings.batch.max_posts].map(|of| of.to_string());
+    assert!(rows.iter().any(|row| row[..3] == way), "{way:?} is no row of {table}");
+
+    let (code, _, error) = run(sentistream(&["tune", "no-such-posts.csv"]).env("SENTISTREAM__MODEL__CACHE_BYTES", "0"));
+    assert!(code == 1 && error.contains("no-such-posts.csv"), "{error}");
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn links_lead_somewhere() {
         ("docs/evaluation.md", "docs/"),
         ("docs/memory.md", "docs/"),
         ("docs/messages.md", "docs/"),
+        ("docs/performance.md", "docs/"),
         ("docs/trial.md", "docs/"),
         ("models/default/README.md", "models/default/"),
     ];
