@@ -268,7 +268,7 @@ pub enum Picture {
     },
     /// Encoded by the model before, so not decoded again.
     Known {
-        /// f32 [Dv].
+        /// As the image encoder gave it, f32 of `Dv` numbers.
         embedding: Arc<[f32]>,
         /// The key it was found by.
         key: Digest,

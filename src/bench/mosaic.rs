@@ -69,7 +69,7 @@ impl Photos {
         }
     }
 
-    /// The quality by which mosaics of this side come closest to [`BYTES_PER_PIXEL`].
+    /// The quality by which mosaics of this side have as many bytes as photographs on the web.
     ///
     /// # Errors
     /// When the encoder fails.
