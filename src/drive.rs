@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::time::{Instant, sleep_until};
 
+use crate::bench::window::percentile;
 use crate::budget::Budget;
-use crate::message::{Assignment, Origin, Outcome, Position, Record, Verdict};
+use crate::message::{Assignment, Origin, Outcome, Verdict};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline};
 use crate::posts::SourcePost;
@@ -46,14 +47,7 @@ impl Turn {
     pub fn latency(&self, share: f64) -> Duration {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a place among posts"
-        )]
-        let place = (share * sorted.len() as f64).ceil() as usize;
-        sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
+        percentile(&sorted, share).unwrap_or_default()
     }
 }
 
@@ -97,16 +91,9 @@ impl Drive {
 
     fn push(&self, post: SourcePost, assignment: &Arc<Assignment>, sequence: u64, due: Instant) -> Result<()> {
         let origin = Origin { topic: "drive".into(), partition: 0, offset: i64::try_from(sequence)? };
-        let position = Position {
-            place: origin.clone(),
-            origin,
-            assignment: Arc::clone(assignment),
-            sequence,
-            permit: self.budget.admit(post.value.len()),
-            pulled_at: due.into_std(),
-        };
-        let (value, headers) = (Some(post.value), post.headers);
-        let record = Record { position, key: None, value, headers, timestamp: None, fetched: None };
+        let permit = self.budget.admit(post.value.len());
+        let mut record = post.into_record(origin, Arc::clone(assignment), sequence, permit);
+        record.position.pulled_at = due.into_std();
         self.pipeline.records.send(record).context("the pipeline ended by itself")
     }
 }

@@ -33,6 +33,7 @@ pub mod bench;
 pub mod budget;
 pub mod cache;
 pub mod cli;
+pub mod cores;
 pub mod decode;
 pub mod drive;
 pub mod error;

@@ -19,6 +19,7 @@ use std::thread;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::batch::{self, Batch};
+use crate::cores::cores;
 use crate::decode::{Decoded, Decoder, Watch};
 use crate::error::{Reason, Refusal, Stage};
 use crate::fetch::{self, Fetcher};
@@ -87,9 +88,8 @@ pub fn spawn(
     }
     tokio::spawn(give_up_overdue(Arc::downgrade(&watch)));
     // With fewer decode threads than cores a session that waits would leave a core idle.
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     let enough =
-        if sizes.decode_threads < cores { 1 } else { models.iter().map(Model::enough_posts).max().unwrap_or(1) };
+        if sizes.decode_threads < cores() { 1 } else { models.iter().map(Model::enough_posts).max().unwrap_or(1) };
     let free = Arc::new(Semaphore::new(models.iter().map(Model::batches_ahead).sum()));
     let (batches_in, batches) = crossbeam_channel::unbounded();
     let failure_in = Arc::new(Mutex::new(Some(failure_in)));

@@ -11,6 +11,8 @@
 
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 use std::{fs, io};
 
 use base64::Engine as _;
@@ -18,7 +20,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::message::Header;
+use crate::budget::Permit;
+use crate::message::{Assignment, Header, Origin, Position, Record};
 
 const ENDINGS: &[(&str, &str)] = &[
     ("jpg", "image/jpeg"),
@@ -93,6 +96,17 @@ pub struct SourcePost {
     pub headers: Vec<Header>,
     /// What somebody says the post is, where the list tells: for `evaluate`.
     pub label: Option<String>,
+}
+
+impl SourcePost {
+    /// Its record, pulled now and from no broker.
+    #[must_use]
+    pub fn into_record(self, origin: Origin, assignment: Arc<Assignment>, sequence: u64, permit: Permit) -> Record {
+        let position =
+            Position { place: origin.clone(), origin, assignment, sequence, permit, pulled_at: Instant::now() };
+        let (key, value) = (self.key.map(Into::into), Some(self.value));
+        Record { position, key, value, headers: self.headers, timestamp: None, fetched: None }
+    }
 }
 
 /// The posts found at `path`, read one by one.

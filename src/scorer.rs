@@ -8,6 +8,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
+use crate::cores::cores;
 use crate::decode::{Decoder, FieldSpec, Spec};
 use crate::fetch::Fetcher;
 use crate::health::ModelIdentity;
@@ -53,10 +54,9 @@ impl Scorer {
             digest: bundle.digest.clone(),
         };
         tell(settings, metrics, &bundle, &identity);
-        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let sizes = Sizes {
             in_flight_records: settings.limits.records,
-            decode_threads: if settings.decode.threads == 0 { cores } else { settings.decode.threads },
+            decode_threads: if settings.decode.threads == 0 { cores() } else { settings.decode.threads },
             record_bytes: settings.limits.record_bytes,
             batch: settings.batch.clone(),
         };

@@ -20,8 +20,9 @@ use super::corpus::Corpus;
 use super::process;
 use super::window::{Measured, Reading, marks};
 use crate::budget::{Budget, Limits};
+use crate::cores::cores;
 use crate::decode::{Decoded, Decoder};
-use crate::message::{Assignment, ModelInput, Origin, Outcome, Position, Record, Verdict};
+use crate::message::{Assignment, ModelInput, Origin, Outcome, Verdict};
 use crate::metrics::Metrics;
 use crate::model::{Bundle, Model};
 use crate::scorer::spec;
@@ -170,9 +171,8 @@ impl Ceiling {
         let metrics = Metrics::new();
         let unlimited = Limits { records: usize::MAX, bytes: usize::MAX, record_bytes: usize::MAX };
         let budget = Budget::new(unlimited, metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         let (share, of) = (arguments.share, arguments.of.max(1));
-        Ok(Self { settings: settings.clone(), bundle, decoder, corpus, share, of, cores, budget, metrics })
+        Ok(Self { settings: settings.clone(), bundle, decoder, corpus, share, of, cores: cores(), budget, metrics })
     }
 
     fn posts(&self) -> usize {
@@ -265,21 +265,12 @@ impl Ceiling {
     fn decode(&self, number: usize) -> Result<ModelInput> {
         let post = self.corpus.post(self.share + number * self.of);
         let origin = Origin { topic: "ceiling".into(), partition: 0, offset: 0 };
-        let position = Position {
-            place: origin.clone(),
-            origin,
-            assignment: Assignment::new(0),
-            sequence: 0,
-            permit: self.budget.admit(post.value.len()),
-            pulled_at: Instant::now(),
-        };
-        let key = post.key.clone().map(Into::into);
-        let record =
-            Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None, fetched: None };
+        let (key, permit) = (post.key.clone(), self.budget.admit(post.value.len()));
+        let record = post.into_record(origin, Assignment::new(0), 0, permit);
         match self.decoder.decode(record, &self.metrics) {
             Decoded::Prepared(prepared) => Ok(prepared.input),
             Decoded::Settled(Outcome { verdict: Verdict::Refused { refusal, .. }, .. }) => {
-                bail!("post {} is refused: {} {}", post.key.unwrap_or_default(), refusal.reason, refusal.detail)
+                bail!("post {} is refused: {} {}", key.unwrap_or_default(), refusal.reason, refusal.detail)
             }
             Decoded::Settled(_) => bail!("a tombstone in the corpus"),
         }

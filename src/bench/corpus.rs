@@ -18,6 +18,7 @@ use serde_json::json;
 use super::draw::{self, Zipf};
 use super::mosaic::{self, Photos};
 use super::progress;
+use crate::cores::cores;
 use crate::message::Header;
 use crate::posts::{self, Reading, SourcePost, images_below};
 
@@ -291,7 +292,7 @@ impl Plan {
         block: Range<u32>,
         bar: &ProgressBar,
     ) -> Result<Vec<(Vec<u8>, String)>> {
-        let threads = u32::try_from(thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1);
+        let threads = u32::try_from(cores()).unwrap_or(1);
         let share = (block.end - block.start).div_ceil(threads).max(1);
         let made: Vec<Result<Vec<_>>> = thread::scope(|scope| {
             let starts = block.clone().step_by(share as usize);

@@ -31,6 +31,7 @@ use self::report::{ContenderTold, Round, Saturated};
 use self::scrape::{Samples, Stage};
 use self::stand::Stand;
 use self::window::Measured;
+use crate::cores::cores;
 
 /// What is to be measured on each corpus.
 #[derive(Debug, Clone)]
@@ -141,7 +142,7 @@ impl Turns {
 
 #[expect(clippy::cast_precision_loss, reason = "cores and posts")]
 fn stages(stand: &Stand<'_>, counted: &Samples, measured: &Measured) -> Vec<Stage> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     let cores = if stand.pin { stand.workers } else { cores };
     counted.stages(measured.seconds, cores as f64, measured.posts as f64)
 }

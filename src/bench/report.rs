@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::latency::Latency;
 use super::scrape::Stage;
 use super::window::{Measured, Spread};
+use crate::cores::cores;
 
 /// Goes up with whatever changes its meaning.
 pub const SCHEMA: u32 = 1;
@@ -40,7 +41,7 @@ impl Machine {
         let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let name = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let cpu = name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned());
-        Self { cores: std::thread::available_parallelism().map_or(1, usize::from), cpu }
+        Self { cores: cores(), cpu }
     }
 }
 

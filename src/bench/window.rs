@@ -109,8 +109,8 @@ impl Spread {
     }
 }
 
-/// The smallest of the numbers that at least this share of them does not exceed (nearest rank).
-pub fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+/// The smallest of the values that at least this share of them does not exceed (nearest rank).
+pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
@@ -170,6 +170,6 @@ mod tests {
         assert_eq!(Spread::of([]), None);
         let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
         assert_eq!((percentile(&hundred, 0.5), percentile(&hundred, 0.99)), (Some(50.0), Some(99.0)));
-        assert_eq!((percentile(&[7.0], 0.99), percentile(&[], 0.5)), (Some(7.0), None));
+        assert_eq!((percentile(&[7.0], 0.99), percentile::<f64>(&[], 0.5)), (Some(7.0), None));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use crossbeam_channel::Sender;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::complain;
 use crate::budget::Budget;
-use crate::message::{Assignment, Origin, Outcome, Position, Record};
+use crate::message::{Assignment, Origin, Outcome, Record};
 use crate::metrics::Metrics;
 use crate::model::ModelError;
 use crate::pipeline::{self, Pipeline};
@@ -83,17 +83,7 @@ fn pull(path: &Path, generation: u64, posts: Posts, records: &Sender<Record>, bu
         while !budget.wait_for_room(Duration::from_secs(1)) {}
         let origin = Origin { topic: Arc::clone(&topic), partition: 0, offset };
         let permit = budget.admit(post.value.len());
-        let position = Position {
-            place: origin.clone(),
-            origin,
-            assignment: Arc::clone(&assignment),
-            sequence,
-            permit,
-            pulled_at: Instant::now(),
-        };
-        let key = post.key.map(Into::into);
-        let record =
-            Record { position, key, value: Some(post.value), headers: post.headers, timestamp: None, fetched: None };
+        let record = post.into_record(origin, Arc::clone(&assignment), sequence, permit);
         if records.send(record).is_err() {
             break;
         }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Common, Ended, complain, printable};
 use crate::bench::corpus::{Corpus, Kind, Plan};
+use crate::cores::cores;
 use crate::model::{Bundle, Provider};
 use crate::posts::{self, Encoding, Reading, SourcePost};
 use crate::settings::Settings;
@@ -58,7 +59,7 @@ pub struct Arguments {
 pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let posts = tokio::task::block_in_place(|| read(settings, arguments))?;
     let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     let ways = tune::ways(cores, settings.model.provider != Provider::Cpu, settings.limits.records);
     complain(&format!("{} {} on {cores} cores, {} posts", bundle.name, bundle.version, posts.len()));
     let progress = ProgressBar::new(ways.len() as u64);

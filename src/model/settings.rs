@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::ModelError;
+use crate::cores::cores;
 
 /// What runs the graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -178,11 +179,6 @@ impl Settings {
             (sessions, _) => sessions,
         }
     }
-}
-
-/// Asked of the system here, since ONNX Runtime's own default overlooks a container's share.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]
