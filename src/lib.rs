@@ -53,5 +53,6 @@ pub mod retry;
 pub mod scorer;
 pub mod settings;
 pub mod telemetry;
+pub mod traces;
 pub mod tune;
 pub mod worker;

@@ -7,7 +7,7 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
-use crate::{admin, batch, budget, decode, fetch, kafka, model, telemetry};
+use crate::{admin, batch, budget, decode, fetch, kafka, model, telemetry, traces};
 
 /// Every option with its default and what it is for.
 pub const DEFAULTS: &str = include_str!("../config/default.yaml");
@@ -33,6 +33,8 @@ pub struct Settings {
     pub admin: admin::Settings,
     /// Logs.
     pub log: telemetry::Settings,
+    /// Traces.
+    pub traces: traces::Settings,
     /// How to stop.
     pub shutdown: Shutdown,
 }
@@ -114,6 +116,7 @@ impl Settings {
         self.batch.validate()?;
         self.model.validate().map_err(|error| error.to_string())?;
         self.log.validate()?;
+        self.traces.validate()?;
         if self.batch.max_posts > self.limits.records {
             return Err(format!(
                 "batch.max_posts ({}) is above limits.in_flight_records ({}): such a batch could never fill; raise the limit or lower the batch",

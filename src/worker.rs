@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline};
 use crate::scorer::Scorer;
 use crate::settings::Settings;
+use crate::traces::Tracer;
 
 /// What the publisher may take on top of the grace period to see its last deliveries through.
 const LAST_DELIVERIES: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ pub struct Worker {
     pub admin: Option<SocketAddr>,
     stop: Arc<AtomicBool>,
     health: Arc<Health>,
+    tracer: Option<Arc<Tracer>>,
     source: oneshot::Receiver<Result<Drained>>,
     publisher: JoinHandle<Result<(), client::Error>>,
     failure: oneshot::Receiver<crate::model::ModelError>,
@@ -92,6 +94,7 @@ impl Worker {
             pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.models, &metrics)
                 .context("cannot start the stages")?;
         let stop = Arc::new(AtomicBool::new(false));
+        let tracer = Tracer::start(&settings.traces).context("cannot trace to traces.endpoint")?;
         let wiring = Wiring {
             records,
             settled,
@@ -100,6 +103,7 @@ impl Worker {
             grace: Duration::from_secs(settings.shutdown.grace_seconds),
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
+            tracer: tracer.clone(),
         };
         let (kafka, limits) = (settings.kafka.clone(), settings.limits);
         let source = spawn_blocking(move || Source::connect(&kafka, limits, wiring)).await??;
@@ -112,7 +116,7 @@ impl Worker {
         health.set_ready(true);
         tracing::info!(group = settings.kafka.group, topic = settings.kafka.input_topic, "joining the group");
         let grace = Duration::from_secs(settings.shutdown.grace_seconds);
-        Ok(Self { metrics, admin, stop, health, source: source_ended, publisher, failure, grace })
+        Ok(Self { metrics, admin, stop, health, tracer, source: source_ended, publisher, failure, grace })
     }
 
     /// The cause, where all that is known is that no more outcomes come: whoever failed says so a little later. A source that
@@ -173,6 +177,9 @@ impl Worker {
             if let Ok(published) = published {
                 published_or_panicked(published)?;
             }
+        }
+        if let Some(tracer) = self.tracer.take() {
+            spawn_blocking(move || tracer.stop()).await?;
         }
         if let Ok(drained) = &ended {
             tracing::info!(unsettled = drained.unsettled, grace_seconds = self.grace.as_secs(), "drained");

@@ -1,6 +1,7 @@
 //! What is published of an outcome: a [`Letter`] to the output topic or the dead-letter topic, and the smaller one that
 //! takes its place where the broker refuses it for its size.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -78,7 +79,7 @@ impl Letters {
             topic: Arc::clone(&self.output_topic),
             key: outcome.record.key.clone(),
             value,
-            headers: OwnedHeaders::new(),
+            headers: context_headers(outcome),
             form: Form::Whole,
         };
         match &outcome.verdict {
@@ -143,6 +144,16 @@ impl Letters {
             }
         }
     }
+}
+
+/// `traceparent` and `tracestate` of a traced record, so that whoever reads the result goes on with its trace.
+fn context_headers(outcome: &Outcome) -> OwnedHeaders {
+    let mut context = HashMap::new();
+    outcome.record.span.iter().for_each(|span| span.inject(&mut context));
+    let context: BTreeMap<String, String> = context.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    context
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(KafkaHeader { key, value: Some(value) }))
 }
 
 /// Why the broker refused what was no dead letter; `told` is the reason where it has become one meanwhile.

@@ -30,6 +30,10 @@ impl Settler {
         self.metrics.outcomes.with_label_values(&[letter.kind, letter.reason]).inc();
         self.metrics.stage_seconds.with_label_values(&["publish"]).observe(started.elapsed().as_secs_f64());
         self.metrics.post_seconds.observe(position.pulled_at.elapsed().as_secs_f64());
+        if let Some(span) = &outcome.record.span {
+            span.stage("publish", started);
+            span.ended(letter.kind, letter.reason);
+        }
         self.health.progress();
         // Fails only once the source has given up waiting.
         let _ = self.settled.send(Settled::of(&position.place, &position.assignment, position.sequence));
@@ -40,6 +44,7 @@ impl Settler {
         let revoked = outcome.record.position.assignment.is_revoked();
         if revoked {
             self.metrics.outcomes.with_label_values(&["dropped", ""]).inc();
+            outcome.record.span.iter().for_each(|span| span.ended("dropped", ""));
         }
         revoked
     }

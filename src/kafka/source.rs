@@ -13,16 +13,17 @@ use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 
 use super::Settings;
 use super::client::{self, Error};
 use super::group::{Group, Membership, Settling};
 use crate::budget::{Budget, Limits};
 use crate::health::Health;
-use crate::message::{Header, Origin, Position, Record, replayed_origin};
+use crate::message::{Header, Headers, Origin, Position, Record, replayed_origin};
 use crate::metrics::Metrics;
 use crate::offsets::{Partition, Settled};
+use crate::traces::Tracer;
 
 /// How long one wait for room or one poll takes at most: how soon a stop or a commit is noticed.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,6 +46,8 @@ pub struct Wiring {
     pub health: Arc<Health>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Traces, where that is asked for.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The puller; see [`Source::run`].
@@ -189,6 +192,8 @@ impl Source {
             payload + headers.iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         self.wiring.metrics.records.inc();
         self.wiring.metrics.record_bytes.inc_by(bytes as u64);
+        let tracer = self.wiring.tracer.as_ref();
+        let span = tracer.map(|tracer| tracer.record(&Headers(&headers), &self.topic, partition.number, offset));
         let place = Origin { topic: partition.topic, partition: partition.number, offset };
         let origin = replayed_origin(&headers).unwrap_or_else(|| place.clone());
         let permit = self.wiring.budget.admit(bytes);
@@ -199,6 +204,7 @@ impl Source {
             headers,
             timestamp: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             fetched: None,
+            span,
         };
         // Only fails when the pipeline is gone, which the worker notices by itself.
         let _ = self.wiring.records.send(record);
@@ -278,7 +284,7 @@ impl Source {
 }
 
 pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    let headers = message.headers().into_iter().flat_map(rdkafka::message::Headers::iter);
     headers
         .map(|header| Header { key: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
         .collect()

@@ -17,6 +17,7 @@ use super::device::{self, Bound};
 use super::error::ModelError;
 use super::{Provider, Settings, onnx, runtime};
 use crate::metrics::Metrics;
+use crate::traces;
 
 /// An input of a run, its rows along the first axis.
 #[derive(Debug)]
@@ -128,6 +129,7 @@ impl Graph {
             None => (run_lent(&mut self.session, feeds).map_err(failed)?, rows),
         };
         metrics.stage_seconds.with_label_values(&[stage]).observe(started.elapsed().as_secs_f64());
+        traces::graph(stage, started);
         let mut arrays = Vec::with_capacity(N);
         for port in ports {
             let value = outputs.get(port.name).ok_or_else(|| wrong(graph, port, "the run did not give it".into()))?;

@@ -26,4 +26,5 @@ mod retention;
 mod same_numbers;
 mod shutdown;
 mod support;
+mod traces;
 mod unavailable;
