@@ -115,6 +115,7 @@ impl Settings {
         self.fetch.validate()?;
         self.batch.validate()?;
         self.model.validate().map_err(|error| error.to_string())?;
+        self.admin.validate()?;
         self.log.validate()?;
         self.traces.validate()?;
         if self.batch.max_posts > self.limits.records {
@@ -243,6 +244,7 @@ mod tests {
             "LIMITS__RECORD_BYTES",
             "SHUTDOWN__GRACE_SECONDS",
             "ADMIN__STALL_SECONDS",
+            "ADMIN__SOURCES",
             "KAFKA__REVOKE_DEADLINE_SECONDS",
             "KAFKA__COMMIT_INTERVAL_MS",
             "BATCH__MAX_POSTS",

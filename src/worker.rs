@@ -20,7 +20,7 @@ use crate::kafka::source::{Drained, Source, Wiring};
 use crate::kafka::transaction::Transactions;
 use crate::kafka::{self, Delivery, client};
 use crate::message::Outcome;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Readings};
 use crate::pipeline::{self, Pipeline};
 use crate::scorer::Scorer;
 use crate::settings::Settings;
@@ -66,7 +66,7 @@ impl Worker {
     /// # Errors
     /// A bundle, a library, a provider, a broker, a topic or a port that cannot be used, each with its fix.
     pub async fn start(settings: &Settings) -> Result<Self> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new().with_process());
         let scorer = {
             let (settings, metrics) = (settings.clone(), Arc::clone(&metrics));
             spawn_blocking(move || Scorer::load(&settings, &metrics)).await??
@@ -89,7 +89,9 @@ impl Worker {
     ) -> Result<Self> {
         let (settled_in, settled) = crossbeam_channel::unbounded();
         let letters = Letters::new(&settings.kafka, scorer.labelling.clone());
-        let settler = Settler { settled: settled_in, health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
+        let readings = Readings::new(&metrics.sentiment, scorer.labelling.clone(), settings.admin.sources);
+        let settler =
+            Settler { settled: settled_in, health: Arc::clone(&health), metrics: Arc::clone(&metrics), readings };
         let Pipeline { records, outcomes, failure } =
             pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.models, &metrics)
                 .context("cannot start the stages")?;

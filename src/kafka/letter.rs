@@ -25,6 +25,8 @@ pub struct Letter {
     pub kind: &'static str,
     /// Code of a dead letter's reason, else empty.
     pub reason: &'static str,
+    /// Stage that refused the record of a dead letter, else empty.
+    pub stage: &'static str,
     /// Where it goes.
     pub topic: Arc<str>,
     /// The key of the record.
@@ -76,6 +78,7 @@ impl Letters {
         let to_output = |kind, value| Letter {
             kind,
             reason: "",
+            stage: "",
             topic: Arc::clone(&self.output_topic),
             key: outcome.record.key.clone(),
             value,
@@ -121,6 +124,7 @@ impl Letters {
         Letter {
             kind: "dead_letter",
             reason: refusal.reason.as_str(),
+            stage: stage.as_str(),
             topic: Arc::clone(&self.dead_letter_topic),
             key: record.key.clone().filter(fits),
             value: record.value.clone().filter(|_| form == Form::Whole),

@@ -61,7 +61,8 @@ pub struct Source {
     /// How long it waits for room before it pauses the partitions.
     patience: Duration,
     without_room_since: Option<Instant>,
-    paused: bool,
+    /// Set while the partitions are paused: up to when that is counted.
+    paused_since: Option<Instant>,
     wiring: Wiring,
 }
 
@@ -88,7 +89,7 @@ impl Source {
             committed_at: Instant::now(),
             patience: settings.patience(),
             without_room_since: None,
-            paused: false,
+            paused_since: None,
             wiring,
         })
     }
@@ -118,7 +119,10 @@ impl Source {
             if self.group().take_broken() {
                 self.join_anew()?;
             }
-            if self.wait_for_room() {
+            let asked = Instant::now();
+            let has_room = self.wait_for_room();
+            self.wiring.metrics.room_wait_seconds.inc_by(asked.elapsed().as_secs_f64());
+            if has_room {
                 self.resume();
                 self.poll(TICK)?;
             } else {
@@ -183,9 +187,10 @@ impl Source {
         let offset = message.offset();
         let partition = Partition { topic: Arc::clone(&self.topic), number: message.partition() };
         self.tell_lost(&partition, offset);
-        let Some((assignment, sequence)) = self.group().with_ledger(|ledger| ledger.deliver(&partition, offset)) else {
-            return;
-        };
+        let timestamp = message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let at = timestamp.unwrap_or_else(Timestamp::now).as_millisecond();
+        let delivered = self.group().with_ledger(|ledger| ledger.deliver(&partition, offset, at));
+        let Some((assignment, sequence)) = delivered else { return };
         let headers = headers(message);
         let payload = [message.key(), message.payload()].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
         let bytes =
@@ -202,7 +207,7 @@ impl Source {
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
             headers,
-            timestamp: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            timestamp,
             fetched: None,
             span,
         };
@@ -232,7 +237,8 @@ impl Source {
         if since.elapsed() < self.patience {
             return Ok(());
         }
-        if self.group().take_assignment_changed() || !self.paused {
+        self.count_pause();
+        if self.group().take_assignment_changed() || self.paused_since.is_none() {
             self.wiring.metrics.pauses.inc();
             tracing::info!("pausing: nothing left the pipeline for {} s", self.patience.as_secs());
             self.pause();
@@ -243,18 +249,27 @@ impl Source {
     fn pause(&mut self) {
         let paused = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment));
         match paused {
-            Ok(()) => self.paused = true,
+            Ok(()) => self.paused_since = self.paused_since.or_else(|| Some(Instant::now())),
             Err(error) => tracing::warn!(%error, "cannot pause"),
+        }
+    }
+
+    fn count_pause(&mut self) {
+        if let Some(since) = &mut self.paused_since {
+            let now = Instant::now();
+            self.wiring.metrics.paused_seconds.inc_by(now.duration_since(*since).as_secs_f64());
+            *since = now;
         }
     }
 
     fn resume(&mut self) {
         self.without_room_since = None;
-        if !self.paused {
+        self.count_pause();
+        if self.paused_since.is_none() {
             return;
         }
         match self.consumer.assignment().and_then(|assignment| self.consumer.resume(&assignment)) {
-            Ok(()) => self.paused = false,
+            Ok(()) => self.paused_since = None,
             Err(error) => tracing::warn!(%error, "cannot resume"),
         }
     }

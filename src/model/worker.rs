@@ -38,7 +38,7 @@ struct Measured<'a> {
 
 impl Scorer for Measured<'_> {
     fn predict(&mut self, inputs: &[&ModelInput]) -> Result<Vec<Prediction>, ModelError> {
-        self.model.predict(inputs, self.metrics)
+        self.model.predict(inputs, self.metrics).inspect_err(|_| self.metrics.batch_failures.inc())
     }
 
     fn probe(&mut self) -> Result<(), ModelError> {
