@@ -6,6 +6,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, Result,
 };
 
+use super::process::Process;
+
 /// Makes the metrics of one registry.
 pub(super) struct Maker {
     /// Where they are registered.
@@ -22,6 +24,11 @@ impl Maker {
         let collector = made.expect("valid metric");
         self.registry.register(Box::new(collector.clone())).expect("registered once");
         collector
+    }
+
+    /// Those of the process have names of their own.
+    pub fn process(&self) -> Process {
+        Process::register(&self.registry).expect("valid metrics, registered once")
     }
 
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {

@@ -5,17 +5,17 @@
 //! Series of closed lists are there from the start, at zero, so that their rates exist before the first event.
 
 mod make;
-mod memory;
+mod process;
 mod sentiment;
 
 use clap::ValueEnum as _;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Counter, Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
 };
 
 use self::make::Maker;
+use self::process::Process;
 pub use self::sentiment::{Readings, Sentiment};
 use crate::error::{Reason, Stage};
 
@@ -48,6 +48,7 @@ const STAGES: &[&str] = &[
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    process: Option<Process>,
     /// Records pulled.
     pub records: IntCounter,
     /// Bytes of the records pulled (key, value and headers).
@@ -225,6 +226,7 @@ impl Metrics {
             model_info: make.gauges("model_info", "What runs.", &["provider", "bundle", "version", "digest"]),
             model_sessions: make.gauge("model_sessions", "Sessions of the model side by side."),
             sentiment: Sentiment::new(&make),
+            process: None,
             registry: make.registry,
         };
         metrics.start_at_zero();
@@ -235,19 +237,11 @@ impl Metrics {
     #[must_use]
     pub fn with_process(self) -> Self {
         let make = Maker { registry: self.registry.clone() };
+        let process = make.process();
         make.gauges("build_info", "What was built.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
-        if let Some(bytes) = memory::limit() {
-            let limit = make.gauge(
-                "memory_limit_bytes",
-                "What this process may take: the lowest limit of its control groups, at most the machine's memory.",
-            );
-            limit.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
-        // Fails only where it is there already.
-        let _ = self.registry.register(Box::new(ProcessCollector::for_self()));
-        self
+        Self { process: Some(process), ..self }
     }
 
     /// So that rates exist before the first event.
@@ -293,6 +287,9 @@ impl Metrics {
     /// # Errors
     /// Only if a metric is inconsistent, which would be a bug.
     pub fn expose(&self) -> Result<String, prometheus::Error> {
+        if let Some(process) = &self.process {
+            process.update();
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
