@@ -127,5 +127,8 @@ fn tell(settings: &Settings, metrics: &Metrics, bundle: &Bundle, identity: &Mode
     set(&metrics.cache_limit, settings.model.cache_bytes);
     set(&metrics.batch_limit, settings.batch.max_posts);
     set(&metrics.model_sessions, settings.model.sessions());
+    if let Some(reference) = &bundle.reference {
+        metrics.sentiment.show_reference(&reference.labels, &reference.confidence, &reference.missing);
+    }
     tracing::info!(provider, bundle = name, version, digest, licence = bundle.license, "model is warm");
 }

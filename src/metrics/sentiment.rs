@@ -3,7 +3,7 @@
 //!
 //! Sources come from strangers: the first so many have series of their own, all others share one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{Counter, CounterVec, GaugeVec, Histogram, IntCounter, IntCounterVec};
@@ -81,20 +81,15 @@ impl Sentiment {
     }
 
     /// Shows the reference of a bundle: shares of labels, of confidence by tenths, of missing fields.
-    pub fn show_reference<'a>(
-        &self,
-        labels: impl IntoIterator<Item = (&'a str, f64)>,
-        confidence: &[f64],
-        missing: impl IntoIterator<Item = (&'a str, f64)>,
-    ) {
+    pub fn show_reference(&self, labels: &BTreeMap<String, f64>, confidence: &[f64], missing: &BTreeMap<String, f64>) {
         for (label, share) in labels {
-            self.reference_labels.with_label_values(&[label]).set(share);
+            self.reference_labels.with_label_values(&[label]).set(*share);
         }
         for (edge, share) in CONFIDENCE.iter().zip(confidence) {
             self.reference_confidence.with_label_values(&[&format!("{edge:.1}")]).set(*share);
         }
         for (field, share) in missing {
-            self.reference_missing.with_label_values(&[field]).set(share);
+            self.reference_missing.with_label_values(&[field]).set(*share);
         }
     }
 }
@@ -284,7 +279,8 @@ mod tests {
     #[test]
     fn a_reference_is_shown_by_the_edges_of_the_histogram() {
         let metrics = Metrics::new();
-        metrics.sentiment.show_reference([("negative", 0.25)], &[0.0, 0.125], [("caption", 0.5)]);
+        let shares = |name: &str, share| BTreeMap::from([(name.to_owned(), share)]);
+        metrics.sentiment.show_reference(&shares("negative", 0.25), &[0.0, 0.125], &shares("caption", 0.5));
         assert_eq!(told(&metrics, r#"reference_confidence_ratio{bin="0.2"}"#), "0.125");
         assert_eq!(told(&metrics, r#"reference_label_ratio{label="negative"}"#), "0.25");
         assert_eq!(told(&metrics, r#"reference_missing_ratio{field="caption"}"#), "0.5");
