@@ -64,7 +64,11 @@ fn exposed(text: &str) -> BTreeMap<String, (String, BTreeMap<String, BTreeSet<St
             metrics.insert(name.to_owned(), (kind.to_owned(), BTreeMap::<String, BTreeSet<String>>::new()));
         } else if let Some((series, _)) = line.rsplit_once(' ').filter(|_| !line.starts_with('#')) {
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            let name = ["_bucket", "_sum", "_count"].iter().filter_map(|suffix| name.strip_suffix(suffix)).find(|name| metrics.contains_key(*name)).unwrap_or(name);
+            let name = ["_bucket", "_sum", "_count"]
+                .iter()
+                .filter_map(|suffix| name.strip_suffix(suffix))
+                .find(|name| metrics.contains_key(*name))
+                .unwrap_or(name);
             let (_, known) = metrics.get_mut(name).unwrap_or_else(|| panic!("no TYPE before {line}"));
             for pair in labels.trim_end_matches('}').split("\",").filter(|pair| !pair.is_empty()) {
                 let (label, value) = pair.split_once("=\"").expect("label=\"value\"");
@@ -97,12 +101,16 @@ async fn the_page_of_metrics_says_what_a_worker_serves() {
         assert_eq!(described.labels.keys().collect::<Vec<_>>(), labels.keys().collect::<Vec<_>>(), "labels of {name}");
         for (label, values) in &described.labels {
             if let Some(values) = values {
-                assert_eq!(values, &labels[label], "values of {label} of {name}: all of a closed list are there from the start");
+                assert_eq!(
+                    values, &labels[label],
+                    "values of {label} of {name}: all of a closed list are there from the start"
+                );
             }
         }
     }
 
-    let mut lint = promtool(&["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("promtool runs");
+    let mut lint =
+        promtool(&["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("promtool runs");
     lint.stdin.take().expect("piped").write_all(idle.as_bytes()).expect("written");
     let linted = lint.wait_with_output().expect("ends");
     let said = String::from_utf8_lossy(&linted.stderr).into_owned();
@@ -119,7 +127,9 @@ async fn lag_in_seconds_is_the_age_of_what_has_no_outcome() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
     let host = format!("127.0.0.1:{}", silent.local_addr().expect("an address").port());
     let mut environment = topics.environment();
-    for (key, value) in [("HOSTS", host.as_str()), ("NETWORKS", "127.0.0.0/8"), ("TIMEOUT_MS", "4000"), ("ATTEMPTS", "1")] {
+    for (key, value) in
+        [("HOSTS", host.as_str()), ("NETWORKS", "127.0.0.0/8"), ("TIMEOUT_MS", "4000"), ("ATTEMPTS", "1")]
+    {
         environment.push((format!("SENTISTREAM__FETCH__{key}"), value.to_owned()));
     }
     let worker = WorkerProcess::start(&environment);
@@ -136,7 +146,10 @@ async fn lag_in_seconds_is_the_age_of_what_has_no_outcome() {
     assert!(sample(&metrics, "sentistream_end_to_end_seconds_sum") > sample(&metrics, "sentistream_post_seconds_sum"));
 
     let published = Instant::now();
-    topics.feed(&[TestPost::raw("waits", json!({"image": {"url": format!("http://{host}/cat.jpg")}}).to_string().as_bytes())]);
+    topics.feed(&[TestPost::raw(
+        "waits",
+        json!({"image": {"url": format!("http://{host}/cat.jpg")}}).to_string().as_bytes(),
+    )]);
     wait_until_async("the post that waits is late", || lag("seconds") > 1.0).await;
     assert!(lag("seconds") <= published.elapsed().as_secs_f64() && lag("records") > 0.5);
     wait_until_async("the image is given up, and the lag is gone", || lag("seconds") < 0.001).await;
