@@ -7,7 +7,7 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
-use crate::{admin, batch, budget, decode, fetch, kafka, model, telemetry, traces};
+use crate::{admin, batch, budget, dashboard, decode, fetch, kafka, model, telemetry, traces};
 
 /// Every option with its default and what it is for.
 pub const DEFAULTS: &str = include_str!("../config/default.yaml");
@@ -31,6 +31,8 @@ pub struct Settings {
     pub model: model::Settings,
     /// Admin port.
     pub admin: admin::Settings,
+    /// The dashboard's page and store.
+    pub dashboard: dashboard::Settings,
     /// Logs.
     pub log: telemetry::Settings,
     /// Traces.
@@ -116,6 +118,7 @@ impl Settings {
         self.batch.validate()?;
         self.model.validate().map_err(|error| error.to_string())?;
         self.admin.validate()?;
+        self.dashboard.validate()?;
         self.log.validate()?;
         self.traces.validate()?;
         if self.batch.max_posts > self.limits.records {
