@@ -181,6 +181,7 @@ function failed(error) {
     clearInterval(countdown);
     live = "unauthorised";
     byId("banner").hidden = true;
+    say(byId("live"), "Locked");
     mode("unauthorised");
   } else if (error.kind === "unreachable") {
     if (live !== "down") say(byId("announcer"), "Disconnected. Trying again.");
