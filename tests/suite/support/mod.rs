@@ -9,6 +9,8 @@ pub mod kafka;
 pub mod npm;
 pub mod photos;
 pub mod process;
+pub mod served;
+pub mod story;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
