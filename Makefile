@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof effects-cost decode-cost memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof effects-cost decode-cost dashboard-bench memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -36,6 +36,9 @@ effects-cost: system-build onnxruntime ## measure what telling effects costs in 
 
 decode-cost: system-build ## measure what decoding costs beside Pillow's (Pillow's where make models-venv has been run, or PYTHON=path)
 	PYTHON="$(or $(PYTHON),$(wildcard .deps/models-venv/bin/python))" cargo bench --locked --bench decode
+
+dashboard-bench: system-build ## measure the dashboard's store at 10 million results; POSTS=n for fewer, STORE=path keeps it
+	POSTS="$(or $(POSTS),10000000)" $(if $(STORE),STORE="$(STORE)") cargo bench --locked --bench dashboard
 
 check-peers: system-build onnxruntime peers-venv ## check that the Python pipelines of benches/peer answer as the worker does; POSTS=list.jsonl BUNDLE=dir
 	cargo build --release --locked

@@ -34,6 +34,7 @@ pub mod budget;
 pub mod cache;
 pub mod cli;
 pub mod cores;
+pub mod dashboard;
 pub mod decode;
 pub mod drive;
 pub mod error;

@@ -7,7 +7,7 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
-use crate::{admin, batch, budget, decode, fetch, kafka, model, telemetry};
+use crate::{admin, batch, budget, dashboard, decode, fetch, kafka, model, telemetry};
 
 /// Every option with its default and what it is for.
 pub const DEFAULTS: &str = include_str!("../config/default.yaml");
@@ -31,6 +31,8 @@ pub struct Settings {
     pub model: model::Settings,
     /// Admin port.
     pub admin: admin::Settings,
+    /// The dashboard's page and store.
+    pub dashboard: dashboard::Settings,
     /// Logs.
     pub log: telemetry::Settings,
     /// How to stop.
@@ -113,6 +115,7 @@ impl Settings {
         self.fetch.validate()?;
         self.batch.validate()?;
         self.model.validate().map_err(|error| error.to_string())?;
+        self.dashboard.validate()?;
         self.log.validate()?;
         if self.batch.max_posts > self.limits.records {
             return Err(format!(

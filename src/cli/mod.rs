@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, and what their exit codes mean.
 
 pub mod bench;
+pub mod dashboard;
 pub mod demo;
 pub mod dlq;
 pub mod evaluate;
@@ -56,6 +57,9 @@ enum Command {
     /// Publish images, folders or lists of posts to a topic
     #[command(after_help = feed::HELP)]
     Feed(feed::Arguments),
+    /// Serve a live page over the results, and an API behind it
+    #[command(after_help = dashboard::HELP)]
+    Dashboard(dashboard::Arguments),
     /// Look at the dead letters, and put them back on the input topic
     Dlq(dlq::Arguments),
     /// Measure a worker against the ceiling of this hardware, and against other programs, on a broker
@@ -132,6 +136,7 @@ impl Cli {
             Command::Score(arguments) => &arguments.common,
             Command::Evaluate(arguments) => &arguments.common,
             Command::Feed(arguments) => &arguments.common,
+            Command::Dashboard(arguments) => &arguments.common,
             Command::Dlq(arguments) => arguments.common(),
             Command::Bench(arguments) => &arguments.common,
             Command::BenchCeiling { common, .. } => common,
@@ -139,7 +144,7 @@ impl Cli {
             Command::Demo(arguments) => &arguments.common,
         };
         let mut settings = settings::load(common.config.as_deref())?;
-        if !matches!(self.command, Command::Run(_)) && std::env::var_os("SENTISTREAM__LOG__LEVEL").is_none() {
+        if !matches!(self.command, Command::Run(_) | Command::Dashboard(_)) && std::env::var_os("SENTISTREAM__LOG__LEVEL").is_none() {
             // These print what they do; a library's log lines would only stand between.
             "warn".clone_into(&mut settings.log.level);
         }
@@ -158,6 +163,7 @@ impl Command {
             Self::Score(arguments) => score::run(&settings, &arguments).await,
             Self::Evaluate(arguments) => evaluate::run(&settings, &arguments).await,
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,
+            Self::Dashboard(_) => dashboard::run(&settings).await,
             Self::Dlq(arguments) => dlq::run(&settings, &arguments).await,
             Self::Bench(arguments) => bench::run(&settings, arguments).await,
             Self::BenchCeiling { ceiling, .. } => bench::run_ceiling(&settings, &ceiling),

@@ -2,13 +2,15 @@
 //!
 //! [`source`] pulls records as a member of a consumer group ([`group`] answers its rebalances). Outcomes leave as [`letter`]s
 //! by [`publish`] (at least once) or by [`transaction`] (exactly once), and [`settle`] tells the source. [`dead_letters`] reads
-//! dead letters back. [`topics`] are made, counted and deleted for `bench`. [`client`] makes the clients, [`settings`] says how, [`embedded`] is a broker inside this process.
+//! dead letters back. [`follow`] follows results and dead letters for the dashboard, and [`lag`] tells it how far the workers are behind. [`topics`] are made, counted and deleted for `bench`. [`client`] makes the clients, [`settings`] says how, [`embedded`] is a broker inside this process.
 
 pub mod client;
 pub mod dead_letters;
 pub mod embedded;
 pub mod feed;
+pub mod follow;
 pub mod group;
+pub mod lag;
 pub mod letter;
 pub mod publish;
 pub mod settings;
