@@ -20,7 +20,8 @@ use super::{assets, events};
 /// Pages that are told of changes at once; each keeps a connection.
 const MOST_LISTENERS: usize = 256;
 /// Nothing but this server: no other host, no inline script or style, no frame around it.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -99,11 +100,8 @@ async fn guard(State(shown): State<Shown>, request: Request, next: Next) -> Resp
         Ok(()) => next.run(request).await,
         Err(Refused::ForbiddenHost) => Fault::ForbiddenHost.into_response(),
         Err(Refused::Unauthorised) if request.uri().path().starts_with("/api/") => Fault::Unauthorised.into_response(),
-        Err(Refused::Unauthorised) => (
-            StatusCode::UNAUTHORIZED,
-            "This dashboard asks for its token. Open it once as /?token=TOKEN (the value of dashboard.token).\n",
-        )
-            .into_response(),
+        // The page's files are no secret, and it asks for the token.
+        Err(Refused::Unauthorised) => next.run(request).await,
     }
 }
 

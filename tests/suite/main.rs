@@ -21,6 +21,7 @@ mod hostile_corpus;
 mod hostile_input;
 mod metrics;
 mod overload;
+mod page;
 mod prometheus;
 mod readme;
 mod rebalance;
