@@ -7,6 +7,7 @@ mod tally;
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 
 use self::stream::{Posts, Stream};
 use super::{Common, Ended, printable};
+use crate::dashboard::Dashboard;
 use crate::kafka::embedded::EmbeddedBroker;
 use crate::posts::{self, Encoding, Reading};
 use crate::settings::Settings;
@@ -82,30 +84,35 @@ pub async fn run(mut settings: Settings, arguments: &Arguments) -> Result<Ended>
     let broker = EmbeddedBroker::start(&topics, 1)?;
     kafka.brokers = broker.brokers();
     settings.admin.listen = None;
+    let (dashboard, _store) = dashboard(&mut settings).await?;
+    let address = format!("dashboard: http://{}/?range=3d", dashboard.address);
+    say(&address);
     say("warming the model up and joining the consumer group ...");
     let worker = Worker::start(&settings).await?;
     let mut stream = Stream::new(&settings.kafka, &topics)?;
     say("feeding posts; the first results come once the group has formed, about 3 seconds from now\n");
     let shown = tokio::select! {
-        shown = show(&mut stream, posts, arguments.photos.is_none()) => shown,
+        shown = show(&mut stream, posts, arguments.photos.is_none(), &address) => shown,
         stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C"),
     };
     shown?;
     stream.tally.end_chapter();
     worker.stopper().stop();
     worker.drained().await?;
+    dashboard.stop().await?;
     say(&stream.tally.summary());
     Ok(Ended::of_refused(stream.tally.refused))
 }
 
 /// The posts one by one, then the story; on a terminal for as long as somebody looks.
-async fn show(stream: &mut Stream, posts: Posts, tells_a_story: bool) -> Result<()> {
+async fn show(stream: &mut Stream, posts: Posts, tells_a_story: bool, address: &str) -> Result<()> {
     stream.show(posts).await?;
     let somebody_looks = io::stdout().is_terminal();
     if tells_a_story {
         let end = Timestamp::now();
         let live = if somebody_looks { end - SignedDuration::try_from(LIVE)? } else { end };
-        say("\nthree days of a café's posts: mean polarity, and what is posted about ...");
+        // Again, since the results have scrolled it away.
+        say(&format!("\nthree days of a café's posts: what did the sentiment do, and why?\n{address}\n"));
         let story = story::until(end);
         stream.tell(&story, live).await?;
         if somebody_looks {
@@ -113,10 +120,19 @@ async fn show(stream: &mut Stream, posts: Posts, tells_a_story: bool) -> Result<
             stream.go_on(&story).await?;
         }
     } else if somebody_looks {
-        say("Ctrl-C ends it");
+        say(&format!("\n{address}\nCtrl-C ends it"));
         std::future::pending::<()>().await;
     }
     Ok(())
+}
+
+/// On any free port of this machine, its store in a temporary folder.
+async fn dashboard(settings: &mut Settings) -> Result<(Dashboard, TempDir)> {
+    let store = TempDir::with_prefix("sentistream-demo-").context("cannot make a temporary folder")?;
+    let own = &mut settings.dashboard;
+    (own.listen, own.token, own.token_file) = (SocketAddr::from(([127, 0, 0, 1], 0)), None, None);
+    own.store = store.path().join("dashboard.sqlite");
+    Ok((Dashboard::start(settings).await?, store))
 }
 
 /// The user's folder, or the samples in a temporary one.
