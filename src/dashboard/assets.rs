@@ -11,6 +11,9 @@ struct Asset {
 }
 
 const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Every file of `page/` that is served, where and as what.
 macro_rules! assets {
@@ -19,7 +22,27 @@ macro_rules! assets {
     };
 }
 const ASSETS: &[Asset] = assets![
+    "/api.js" => "api.js", JS;
+    "/app.css" => "app.css", CSS;
+    "/app.js" => "app.js", JS;
+    "/chart.js" => "chart.js", JS;
+    "/charts.js" => "charts.js", JS;
+    "/colours.js" => "colours.js", JS;
+    "/deck.js" => "deck.js", JS;
+    "/dom.js" => "dom.js", JS;
+    "/filters.js" => "filters.js", JS;
+    "/format.js" => "format.js", JS;
+    "/health.js" => "health.js", JS;
+    "/icon.svg" => "icon.svg", "image/svg+xml";
     "/" => "index.html", HTML;
+    "/lists.js" => "lists.js", JS;
+    "/posts.js" => "posts.js", JS;
+    "/summary.js" => "summary.js", JS;
+    "/theme.js" => "theme.js", JS;
+    "/url.js" => "url.js", JS;
+    "/vendor/uPlot.iife.min.js" => "vendor/uPlot.iife.min.js", JS;
+    "/vendor/uPlot.min.css" => "vendor/uPlot.min.css", CSS;
+    "/vendor/uPlot.LICENSE" => "vendor/uPlot.LICENSE", TEXT;
 ];
 
 /// The file at a path; not sent again to whoever has it.
@@ -33,4 +56,24 @@ pub fn serve(path: &str, headers: &HeaderMap) -> Option<Response> {
         return Some((StatusCode::NOT_MODIFIED, caching).into_response());
     }
     Some((caching, [(header::CONTENT_TYPE, asset.content_type)], asset.bytes).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dashboard/page");
+        let names = |folder: &str| -> Vec<String> {
+            let entries = std::fs::read_dir(page.join(folder)).expect("a folder").map(|entry| entry.expect("readable"));
+            let files = entries.filter(|entry| entry.path().is_file());
+            files.map(|entry| format!("/{folder}{}", entry.file_name().to_string_lossy()).replace("/index.html", "/")).collect()
+        };
+        let present: BTreeSet<String> = names("").into_iter().chain(names("vendor/")).collect();
+        assert_eq!(present, ASSETS.iter().map(|asset| asset.path.to_owned()).collect());
+    }
 }

@@ -99,11 +99,8 @@ async fn guard(State(shown): State<Shown>, request: Request, next: Next) -> Resp
         Ok(()) => next.run(request).await,
         Err(Refused::ForbiddenHost) => Fault::ForbiddenHost.into_response(),
         Err(Refused::Unauthorised) if request.uri().path().starts_with("/api/") => Fault::Unauthorised.into_response(),
-        Err(Refused::Unauthorised) => (
-            StatusCode::UNAUTHORIZED,
-            "This dashboard asks for its token. Open it once as /?token=TOKEN (the value of dashboard.token).\n",
-        )
-            .into_response(),
+        // The page's files are no secret, and it asks for the token.
+        Err(Refused::Unauthorised) => next.run(request).await,
     }
 }
 

@@ -21,6 +21,7 @@ mod fetch;
 mod hostile_corpus;
 mod hostile_input;
 mod overload;
+mod page;
 mod readme;
 mod rebalance;
 mod retention;

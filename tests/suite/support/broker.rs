@@ -283,7 +283,7 @@ fn stop(mut process: Child) {
 
 /// Ports that nobody listens on, out of the range that the system gives to clients: while the broker is down nobody
 /// may take them.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     let mut random = fastrand::Rng::new();
     // All are held until the last is found, so that no two are the same.
     let listeners: [TcpListener; N] = std::array::from_fn(|_| {

@@ -142,12 +142,17 @@ impl Topics {
 
     /// Publishes posts and waits for the broker to have them all.
     pub fn feed<'p>(&self, posts: impl IntoIterator<Item = &'p TestPost>) {
+        self.publish(&self.name, posts);
+    }
+
+    /// As [`Self::feed`], to any topic.
+    pub fn publish<'p>(&self, topic: &str, posts: impl IntoIterator<Item = &'p TestPost>) {
         let mut config = self.config();
         // The broker decides what is too large.
         config.set("message.max.bytes", "100000000");
         let producer: ThreadedProducer<DefaultProducerContext> = config.create().expect("producer");
         for post in posts {
-            send(&producer, &self.name, post);
+            send(&producer, topic, post);
         }
         producer.flush(PATIENCE).expect("delivered");
     }

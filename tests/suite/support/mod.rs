@@ -1,12 +1,16 @@
 //! What the tests share: settings and topics of their own on the broker, real photographs as posts, and the binary.
 
 pub mod broker;
+pub mod browser;
 #[path = "../../fuzz/src/lib.rs"]
 pub mod decoding;
 pub mod hostile;
 pub mod kafka;
+pub mod npm;
 pub mod photos;
 pub mod process;
+pub mod served;
+pub mod story;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,0 +1,87 @@
+// The HTTP API (docs/dashboard.md), and the connection that says when to ask again.
+
+/** What went wrong, by kind: `unreachable`, `unauthorised`, or an error that the API told. */
+export class Failure extends Error {
+  constructor(kind, detail) {
+    super(detail);
+    this.kind = kind;
+  }
+}
+
+/** The parameters of the range and filters that an endpoint knows. */
+export function query(state, names) {
+  const parameters = new URLSearchParams();
+  parameters.set("from", state.range === null ? state.from : `now-${state.range}`);
+  parameters.set("to", state.range === null ? state.to : "now");
+  if (names.includes("source")) for (const source of state.sources) parameters.append("source", source);
+  for (const name of ["tag", "label"]) if (names.includes(name) && state[name]) parameters.set(name, state[name]);
+  return parameters;
+}
+
+export const address = (endpoint, parameters) => `api/v1/${endpoint}?${parameters}`;
+
+export async function get(endpoint, parameters, signal) {
+  let response;
+  try {
+    response = await fetch(address(endpoint, parameters), { signal, cache: "no-store", headers: { accept: "application/json" } });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Failure("unreachable", "The dashboard does not answer.");
+  }
+  let body = null;
+  try {
+    body = await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    if (response.ok) throw new Failure("unreachable", "The answer of the dashboard was cut off.");
+  }
+  if (response.ok) return body;
+  if (response.status === 401) throw new Failure("unauthorised", body?.error?.detail ?? "A token is needed.");
+  throw new Failure(body?.error?.code ?? `http_${response.status}`, body?.error?.detail ?? `The dashboard answered with status ${response.status}.`);
+}
+
+const FIRST_PAUSE = 1000;
+const LONGEST_PAUSE = 15000;
+
+/** The stream of changes. It is opened again by itself, after pauses that grow to 15 s; `down` tells each pause. */
+export class Changes {
+  constructor({ changed, down }) {
+    Object.assign(this, { changed, down, pause: FIRST_PAUSE, source: null, timer: null });
+    window.addEventListener("online", () => this.retry());
+  }
+
+  open() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.source?.close();
+    this.source = new EventSource("api/v1/events");
+    this.source.addEventListener("change", () => {
+      this.pause = FIRST_PAUSE;
+      this.changed();
+    });
+    this.source.addEventListener("error", () => this.lost());
+  }
+
+  /** Called when the stream breaks, or a request finds nobody there. */
+  lost() {
+    this.source?.close();
+    this.source = null;
+    if (this.timer !== null) return;
+    const pause = this.pause;
+    this.pause = Math.min(2 * this.pause, LONGEST_PAUSE);
+    this.timer = setTimeout(() => this.open(), pause);
+    this.down(pause);
+  }
+
+  /** At once, where it waits. */
+  retry() {
+    if (this.timer !== null) this.open();
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.source?.close();
+    this.source = null;
+  }
+}
