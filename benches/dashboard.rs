@@ -76,7 +76,11 @@ fn fill(path: &Path, posts: i64) {
             println!("{written:>9} results written, {rate:.0} results/s");
         }
     }
-    println!("writing: {posts} results in {:.0} s, {:.0} results/s", writing.as_secs_f64(), posts as f64 / writing.as_secs_f64());
+    println!(
+        "writing: {posts} results in {:.0} s, {:.0} results/s",
+        writing.as_secs_f64(),
+        posts as f64 / writing.as_secs_f64()
+    );
 }
 
 fn write(writer: &mut Writer, records: &[(String, Vec<u8>)]) {
@@ -117,7 +121,13 @@ impl Making {
         let is_bad = source == "instagram/acme" && (at - self.from) / DAY >= 56 && (at - self.from) / DAY < 59;
         let mood: f64 = if is_bad { -0.6 } else { 0.25 };
         let polarity = (mood + self.random.f64() + self.random.f64() - 1.0).clamp(-1.0, 1.0);
-        let label = if polarity > 0.33 { "positive" } else if polarity < -0.33 { "negative" } else { "neutral" };
+        let label = if polarity > 0.33 {
+            "positive"
+        } else if polarity < -0.33 {
+            "negative"
+        } else {
+            "neutral"
+        };
         let [caption, tags] = [self.random.f64() * 0.5, self.random.f64() * 0.3];
         let mut carried: Vec<_> = (0..self.random.u32(1..=5)).map(|_| self.tag()).collect();
         if is_bad && self.random.f64() < 0.4 {
@@ -166,7 +176,11 @@ fn size(path: &Path) {
     let bytes = std::fs::metadata(path).expect("the store").len();
     let reader = rusqlite::Connection::open(path).expect("the store");
     let posts: i64 = reader.query_row("SELECT count(*) FROM posts", [], |row| row.get(0)).expect("counted");
-    println!("size: {:.2} GB, {:.0} MB per million of {posts} results", bytes as f64 / 1e9, bytes as f64 / posts as f64);
+    println!(
+        "size: {:.2} GB, {:.0} MB per million of {posts} results",
+        bytes as f64 / 1e9,
+        bytes as f64 / posts as f64
+    );
 }
 
 struct Served {

@@ -144,7 +144,9 @@ impl Cli {
             Command::Demo(arguments) => &arguments.common,
         };
         let mut settings = settings::load(common.config.as_deref())?;
-        if !matches!(self.command, Command::Run(_) | Command::Dashboard(_)) && std::env::var_os("SENTISTREAM__LOG__LEVEL").is_none() {
+        if !matches!(self.command, Command::Run(_) | Command::Dashboard(_))
+            && std::env::var_os("SENTISTREAM__LOG__LEVEL").is_none()
+        {
             // These print what they do; a library's log lines would only stand between.
             "warn".clone_into(&mut settings.log.level);
         }

@@ -41,15 +41,14 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let (status, code, detail) = match self {
             Self::Bad(code, detail) => (StatusCode::BAD_REQUEST, code, detail),
-            Self::Unauthorised => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorised",
-                "bring the token: Authorization: Bearer TOKEN".to_owned(),
-            ),
+            Self::Unauthorised => {
+                (StatusCode::UNAUTHORIZED, "unauthorised", "bring the token: Authorization: Bearer TOKEN".to_owned())
+            }
             Self::ForbiddenHost => (
                 StatusCode::FORBIDDEN,
                 "forbidden_host",
-                "this name is not served: ask for localhost, list the name in dashboard.hosts, or set a token".to_owned(),
+                "this name is not served: ask for localhost, list the name in dashboard.hosts, or set a token"
+                    .to_owned(),
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is nothing here".to_owned()),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET is answered".to_owned()),
@@ -171,8 +170,7 @@ pub async fn tags(State(shown): State<Shown>, pairs: Pairs) -> Result<Response, 
 pub async fn posts(State(shown): State<Shown>, pairs: Pairs) -> Result<Response, Fault> {
     let asked = Asked::read(pairs)?;
     let (range, limit) = (asked.range(now(), shown.retention_days)?, asked.limit.unwrap_or(50));
-    let posts =
-        shown.readers.read(move |store| page::read(store, range, &asked.filter, limit, asked.after)).await?;
+    let posts = shown.readers.read(move |store| page::read(store, range, &asked.filter, limit, asked.after)).await?;
     Ok(if asked.csv { csv::answer("posts", csv::posts(&posts)) } else { answer(Json(posts)) })
 }
 

@@ -71,7 +71,9 @@ mod tests {
         let names = |folder: &str| -> Vec<String> {
             let entries = std::fs::read_dir(page.join(folder)).expect("a folder").map(|entry| entry.expect("readable"));
             let files = entries.filter(|entry| entry.path().is_file());
-            files.map(|entry| format!("/{folder}{}", entry.file_name().to_string_lossy()).replace("/index.html", "/")).collect()
+            files
+                .map(|entry| format!("/{folder}{}", entry.file_name().to_string_lossy()).replace("/index.html", "/"))
+                .collect()
         };
         let present: BTreeSet<String> = names("").into_iter().chain(names("vendor/")).collect();
         assert_eq!(present, ASSETS.iter().map(|asset| asset.path.to_owned()).collect());

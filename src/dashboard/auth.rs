@@ -48,11 +48,15 @@ impl Guard {
     /// Why not.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused> {
         if self.token.is_none() {
-            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(|host| host.as_str()));
+            let host = headers
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+                .or(uri.authority().map(|host| host.as_str()));
             return if host.is_some_and(|host| self.is_served(host)) { Ok(()) } else { Err(Refused::ForbiddenHost) };
         }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let bearer =
+            bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let by_header = bearer.is_some_and(|(_, token)| self.is_token(token.trim()));
         let by_cookie = cookies(headers).any(|cookie| same(cookie, &self.cookie));
         if by_header || by_cookie { Ok(()) } else { Err(Refused::Unauthorised) }
@@ -94,7 +98,11 @@ fn same(one: &str, other: &str) -> bool {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !(name.contains(':') && !name.ends_with(']')) => name,
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !(name.contains(':') && !name.ends_with(']')) =>
+        {
+            name
+        }
         _ => host,
     }
 }
@@ -116,10 +124,30 @@ mod tests {
     fn without_a_token_only_names_that_lead_here_are_answered() {
         let guard = Guard::new(None, &["Sentiment.Example.com".into()]);
         let answered = |host: &str| guard.check(&headers(&[(header::HOST, host)]), &Uri::default()).is_ok();
-        for host in ["localhost", "LOCALHOST:9465", "demo.localhost", "127.0.0.1:9465", "127.1.2.3", "[::1]", "[::1]:80", "sentiment.example.com:443"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:9465",
+            "demo.localhost",
+            "127.0.0.1:9465",
+            "127.1.2.3",
+            "[::1]",
+            "[::1]:80",
+            "sentiment.example.com:443",
+        ] {
             assert!(answered(host), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "", "evillocalhost", "sentiment.example.com.evil", "[::1", "::1:x"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "[::2]",
+            "",
+            "evillocalhost",
+            "sentiment.example.com.evil",
+            "[::1",
+            "::1:x",
+        ] {
             assert!(!answered(host), "{host}");
         }
         assert_eq!(guard.check(&HeaderMap::new(), &Uri::default()), Err(Refused::ForbiddenHost));

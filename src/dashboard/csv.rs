@@ -68,8 +68,20 @@ pub fn tags(tags: &Tags) -> Table {
 /// One row a post.
 pub fn posts(posts: &Posts) -> Table {
     let header = [
-        "id", "source", "published_at", "scored_at", "label", "polarity", "confidence", "probabilities", "relevance",
-        "effects", "tags", "flags", "bundle", "origin",
+        "id",
+        "source",
+        "published_at",
+        "scored_at",
+        "label",
+        "polarity",
+        "confidence",
+        "probabilities",
+        "relevance",
+        "effects",
+        "tags",
+        "flags",
+        "bundle",
+        "origin",
     ];
     let weights = |weights: &Map<String, Value>| {
         let told: Vec<_> = weights.iter().map(|(name, weight)| format!("{name} {weight}")).collect();

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::record::{self, Entry};
 use super::status::Status;
-use super::store::{self, Writer};
 use super::store::write::Clock;
+use super::store::{self, Writer};
 use crate::kafka::follow::{Follower, Position, Read, State};
 use crate::message::Origin;
 

@@ -137,7 +137,9 @@ struct WireOrigin {
 pub fn result(key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Option<i64>, now: i64) -> Entry {
     let key = key.map(key_hash);
     match (value, key) {
-        (Some(value), key) => scored(key, value, timestamp, now).map_or(Entry::NotAResult, |scored| Entry::Scored(Box::new(scored))),
+        (Some(value), key) => {
+            scored(key, value, timestamp, now).map_or(Entry::NotAResult, |scored| Entry::Scored(Box::new(scored)))
+        }
         (None, Some(key)) => Entry::Erased(key),
         // It names nothing.
         (None, None) => Entry::NotAResult,
@@ -175,7 +177,8 @@ fn scored(key: Option<i64>, value: &[u8], timestamp: Option<i64>, now: i64) -> O
     let origin = origin(wire.origin)?;
     let scored_at = wire.scored_at.as_millisecond();
     let believed = scored_at >= 0 && scored_at <= now.saturating_add(DAY_MS);
-    if wire.schema != 1 || !believed || !(1..=MOST_ID_BYTES).contains(&wire.id.len()) || !is_word(&wire.sentiment.label) {
+    if wire.schema != 1 || !believed || !(1..=MOST_ID_BYTES).contains(&wire.id.len()) || !is_word(&wire.sentiment.label)
+    {
         return None;
     }
     let at = wire.published_at.map(Timestamp::as_millisecond).or(timestamp).unwrap_or(scored_at);
@@ -218,7 +221,9 @@ fn weights(map: &Weights, least: f64) -> Option<Vec<Weight>> {
     if map.len() > MOST_WEIGHTS {
         return None;
     }
-    map.iter().map(|(name, weight)| Some((is_word(name).then(|| name.clone())?, millionths(weight.as_f64()?, least)?))).collect()
+    map.iter()
+        .map(|(name, weight)| Some((is_word(name).then(|| name.clone())?, millionths(weight.as_f64()?, least)?)))
+        .collect()
 }
 
 fn is_word(word: &str) -> bool {
@@ -279,7 +284,10 @@ mod tests {
         let scored = read(&wire()).expect("a result");
         assert_eq!((scored.polarity, scored.confidence), (-640_000, 780_000));
         assert_eq!(scored.relevance, [("image".to_owned(), 250_000), ("caption".to_owned(), 750_000)]);
-        assert_eq!((scored.effects[0].1, scored.tags, scored.key), (-500_000, vec!["a".into(), "b".into()], Some(key_hash(b"p1"))));
+        assert_eq!(
+            (scored.effects[0].1, scored.tags, scored.key),
+            (-500_000, vec!["a".into(), "b".into()], Some(key_hash(b"p1")))
+        );
         assert_eq!((scored.at, scored.scored_at), (1_763_632_800_500, 1_763_636_400_000));
     }
 
@@ -340,11 +348,21 @@ mod tests {
 
     #[test]
     fn a_letter_stands_for_the_record_it_names_else_for_itself() {
-        let header = |key: &str, value: &'static str| Header { key: key.into(), value: Some(Bytes::from_static(value.as_bytes())) };
+        let header = |key: &str, value: &'static str| Header {
+            key: key.into(),
+            value: Some(Bytes::from_static(value.as_bytes())),
+        };
         let place = || Origin { topic: "dead".into(), partition: 0, offset: 5 };
-        let told = [header("dlq.reason", "not_json"), header("dlq.origin", "posts/0/7"), header("dlq.at", "2025-11-20T10:00:00Z")];
+        let told = [
+            header("dlq.reason", "not_json"),
+            header("dlq.origin", "posts/0/7"),
+            header("dlq.at", "2025-11-20T10:00:00Z"),
+        ];
         let Entry::Letter(letter_of_a_record) = letter(&told, None, place(), NOW) else { panic!("a letter") };
-        assert_eq!((letter_of_a_record.origin.to_string().as_str(), letter_of_a_record.at), ("posts/0/7", 1_763_632_800_000));
+        assert_eq!(
+            (letter_of_a_record.origin.to_string().as_str(), letter_of_a_record.at),
+            ("posts/0/7", 1_763_632_800_000)
+        );
         let Entry::Letter(bare) = letter(&told[..1], Some(NOW), place(), NOW) else { panic!("a letter") };
         assert_eq!((bare.origin, bare.at), (place(), NOW));
         assert_eq!(letter(&[], None, place(), NOW), Entry::NotAResult);

@@ -20,7 +20,8 @@ use super::{assets, events};
 /// Pages that are told of changes at once; each keeps a connection.
 const MOST_LISTENERS: usize = 256;
 /// Nothing but this server: no other host, no inline script or style, no frame around it.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

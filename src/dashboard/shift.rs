@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn there_and_back_are_two() {
-        let found: Vec<_> = shifts(&series(&[(20, 10, 50), (10, 10, -20), (20, 10, 50)])).iter().map(|shift| shift.edge).collect();
+        let found: Vec<_> =
+            shifts(&series(&[(20, 10, 50), (10, 10, -20), (20, 10, 50)])).iter().map(|shift| shift.edge).collect();
         assert_eq!(found, [20, 30]);
     }
 

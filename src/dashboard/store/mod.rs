@@ -58,7 +58,9 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// The folder or the lock file.
-    #[error("the store {path} cannot be opened: {source}; dashboard.store says where it is, and its folder must exist and be writable")]
+    #[error(
+        "the store {path} cannot be opened: {source}; dashboard.store says where it is, and its folder must exist and be writable"
+    )]
     Open {
         /// The file.
         path: PathBuf,

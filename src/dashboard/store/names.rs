@@ -84,7 +84,9 @@ impl Names {
         if kind.most() < i64::MAX {
             let count = match self.counts.get(kind) {
                 Some(count) => *count,
-                None => store.query_row("SELECT count(*) FROM names WHERE kind = ?", [*kind as i64], |row| row.get(0))?,
+                None => {
+                    store.query_row("SELECT count(*) FROM names WHERE kind = ?", [*kind as i64], |row| row.get(0))?
+                }
             };
             if count >= kind.most() {
                 return Ok(None);

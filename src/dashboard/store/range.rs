@@ -74,9 +74,8 @@ fn steps(from: i64, to: i64, step: i64) -> i64 {
 }
 
 fn time(text: &str, now: i64) -> Result<i64, Fault> {
-    let fault = || {
-        Fault::Time(format!("{text:?} is no time: give 2026-11-24T09:00:00Z, now, now-15m, now-24h or now-90d"))
-    };
+    let fault =
+        || Fault::Time(format!("{text:?} is no time: give 2026-11-24T09:00:00Z, now, now-15m, now-24h or now-90d"));
     if text == "now" {
         return Ok(now);
     }
@@ -140,7 +139,20 @@ mod tests {
     fn times_are_rfc_3339_or_relative() {
         let range = read("2025-11-20T09:00:00+01:00", "2025-11-20T09:00:00Z").expect("a range");
         assert_eq!((range.from, range.to), (1_763_625_600_000, 1_763_629_200_000));
-        for text in ["", "now-", "now-m", "now-1w", "now-+1h", "now-1.5h", "yesterday", "now+1h", "2025-11-20", "now-99999999999d", "-009999-01-02T00:00:00Z", "now-1\u{e9}"] {
+        for text in [
+            "",
+            "now-",
+            "now-m",
+            "now-1w",
+            "now-+1h",
+            "now-1.5h",
+            "yesterday",
+            "now+1h",
+            "2025-11-20",
+            "now-99999999999d",
+            "-009999-01-02T00:00:00Z",
+            "now-1\u{e9}",
+        ] {
             assert!(matches!(read(text, "now"), Err(Fault::Time(_))), "{text}");
         }
         for (from, to) in [("now", "now"), ("now", "now-1h"), ("now-3000d", "now")] {

@@ -121,10 +121,24 @@ impl Gathered {
     /// Writes all of it.
     pub fn write(&self, store: &Connection) -> Result<(), Error> {
         let sums = graduated(&self.sums, GRAINS, |_, [at, source, label]| Some([at, source, label]));
-        upsert(store, "sums", ["grain", "at", "source", "label"], &["posts", "polarity", "squares", "confidence"], "posts = 0", &sums)?;
+        upsert(
+            store,
+            "sums",
+            ["grain", "at", "source", "label"],
+            &["posts", "polarity", "squares", "confidence"],
+            "posts = 0",
+            &sums,
+        )?;
         let fields = graduated(&self.fields, GRAINS, |_, key| Some(key));
         let left = "posts = 0 AND missing = 0";
-        upsert(store, "field_sums", ["grain", "at", "source", "field"], &["posts", "relevance", "missing"], left, &fields)?;
+        upsert(
+            store,
+            "field_sums",
+            ["grain", "at", "source", "field"],
+            &["posts", "relevance", "missing"],
+            left,
+            &fields,
+        )?;
         self.write_tags(store)?;
         for (second, results) in &self.scored {
             let mut upsert = store.prepare_cached(
@@ -144,7 +158,8 @@ impl Gathered {
             upsert(store, "tag_sums", ["grain", "at", "source", "tag"], &columns, "posts = 0", &sums)?;
         }
         let mut put = store.prepare_cached("INSERT OR REPLACE INTO post_tags VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
-        let mut delete = store.prepare_cached("DELETE FROM post_tags WHERE quarter = ? AND tag = ? AND ms = ? AND post = ?")?;
+        let mut delete =
+            store.prepare_cached("DELETE FROM post_tags WHERE quarter = ? AND tag = ? AND ms = ? AND post = ?")?;
         for ([quarter, tag, ms, post], kept) in &self.post_tags {
             match kept {
                 Some([source, label, polarity, confidence]) => {
@@ -190,7 +205,8 @@ fn upsert<const N: usize>(
     let marks = vec!["?"; 4 + N].join(", ");
     let added: Vec<_> = columns.iter().map(|column| format!("{column} = {column} + excluded.{column}")).collect();
     let added = added.join(", ");
-    let mut upsert = store.prepare_cached(&format!("INSERT INTO {table} VALUES ({marks}) ON CONFLICT DO UPDATE SET {added}"))?;
+    let mut upsert =
+        store.prepare_cached(&format!("INSERT INTO {table} VALUES ({marks}) ON CONFLICT DO UPDATE SET {added}"))?;
     let [first, second, third, fourth] = key;
     let mut delete = store.prepare_cached(&format!(
         "DELETE FROM {table} WHERE {first} = ? AND {second} = ? AND {third} = ? AND {fourth} = ? AND {nothing_left}"

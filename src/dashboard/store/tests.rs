@@ -48,14 +48,17 @@ fn scored(post: Scored) -> Entry {
 /// Every row of every sum.
 fn sums(writer: &Writer) -> BTreeMap<&'static str, Vec<Vec<i64>>> {
     let tables = ["sums", "field_sums", "tag_sums", "throughput", "post_tags"];
-    tables.map(|table| {
-        let mut select = writer.store.prepare(&format!("SELECT * FROM {table}")).expect("selects");
-        let columns = select.column_count();
-        let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
-        let mut rows: Vec<Vec<i64>> = select.query_map([], row).expect("selects").map(|row| row.expect("a row")).collect();
-        rows.sort_unstable();
-        (table, rows)
-    }).into()
+    tables
+        .map(|table| {
+            let mut select = writer.store.prepare(&format!("SELECT * FROM {table}")).expect("selects");
+            let columns = select.column_count();
+            let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
+            let mut rows: Vec<Vec<i64>> =
+                select.query_map([], row).expect("selects").map(|row| row.expect("a row")).collect();
+            rows.sort_unstable();
+            (table, rows)
+        })
+        .into()
 }
 
 /// The same, counted anew from the posts that are there.
@@ -79,7 +82,8 @@ fn counted(writer: &mut Writer) -> BTreeMap<&'static str, Vec<Vec<i64>>> {
 
 /// Id, source, label, polarity, tags of every post.
 fn posts(writer: &Writer) -> Vec<(String, String, String, i64, usize)> {
-    let mut select = writer.store.prepare(&format!("SELECT name, {COLUMNS} FROM posts ORDER BY offset")).expect("selects");
+    let mut select =
+        writer.store.prepare(&format!("SELECT name, {COLUMNS} FROM posts ORDER BY offset")).expect("selects");
     let mut rows = select.query([]).expect("selects");
     let mut posts = Vec::new();
     while let Some(row) = rows.next().expect("a row") {
@@ -170,10 +174,18 @@ fn positions_are_kept_with_the_rows_and_a_batch_that_fails_leaves_neither() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store");
     let mut writer = open(&path).expect("a store");
-    let at = |next| Position { topic: "out".into(), partition: 0, next, anchors: vec![Anchor { offset: next - 1, fingerprint: 7 }] };
+    let at = |next| Position {
+        topic: "out".into(),
+        partition: 0,
+        next,
+        anchors: vec![Anchor { offset: next - 1, fingerprint: 7 }],
+    };
     writer.apply(&[scored(post(1))], &[at(1)], clock()).expect("applied");
     // As where the disk is full: the last thing that is written fails.
-    writer.store.execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON positions BEGIN SELECT raise(ABORT, 'full'); END").expect("made");
+    writer
+        .store
+        .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON positions BEGIN SELECT raise(ABORT, 'full'); END")
+        .expect("made");
     assert!(matches!(writer.apply(&[scored(post(2))], &[at(2)], clock()), Err(Error::Sqlite(_))));
     assert_eq!((posts(&writer).len(), writer.positions().expect("read")), (1, vec![at(1)]));
     writer.store.execute_batch("DROP TRIGGER full").expect("dropped");
@@ -205,7 +217,13 @@ fn what_is_too_old_goes_in_steps_and_leaves_sums_by_day() {
     let mut writer = open(&folder.path().join("store")).expect("a store");
     let mut old = post(1);
     old.at = NOW - 9 * DAY;
-    let letter = |at| Entry::Letter(Letter { origin: Origin { topic: "posts".into(), partition: 0, offset: at }, reason: "empty".into(), at });
+    let letter = |at| {
+        Entry::Letter(Letter {
+            origin: Origin { topic: "posts".into(), partition: 0, offset: at },
+            reason: "empty".into(),
+            at,
+        })
+    };
     writer.apply(&[scored(old), scored(post(2)), letter(NOW - 9 * DAY), letter(NOW)], &[], clock()).expect("applied");
     assert!(!writer.expire(clock()).expect("expired").0);
     assert_eq!(posts(&writer).len(), 2, "nothing is too old yet");
@@ -221,7 +239,8 @@ fn what_is_too_old_goes_in_steps_and_leaves_sums_by_day() {
     let much_later = Clock::at(NOW + 200 * DAY, DAYS);
     while writer.expire(much_later).expect("expired").0 {}
     assert!(sums(&writer).values().all(Vec::is_empty));
-    let tags: i64 = writer.store.query_row("SELECT count(*) FROM names WHERE kind = 4", [], |row| row.get(0)).expect("counted");
+    let tags: i64 =
+        writer.store.query_row("SELECT count(*) FROM names WHERE kind = 4", [], |row| row.get(0)).expect("counted");
     assert_eq!(tags, 0);
 }
 
@@ -241,7 +260,10 @@ fn labels_and_fields_are_limited_and_sources_fold_into_one() {
     let count = |sql: &str| writer.store.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted");
     // One label of them is told among the probabilities.
     assert_eq!(count("SELECT count(*) FROM names WHERE kind = 2"), 64);
-    assert_eq!(count("SELECT count(*) FROM names WHERE kind = 1"), 1000 .min(count("SELECT count(DISTINCT source) FROM posts")));
+    assert_eq!(
+        count("SELECT count(*) FROM names WHERE kind = 1"),
+        1000.min(count("SELECT count(DISTINCT source) FROM posts"))
+    );
     let skipped = count("SELECT value FROM counters WHERE name = 'not_a_result'");
     assert_eq!(skipped + count("SELECT count(*) FROM posts"), 1200);
 }
@@ -257,7 +279,8 @@ fn files_that_cannot_be_used_are_refused_with_the_fix() {
     drop(writer);
     assert!(refused(&path).contains("has version 2"));
     let text = folder.path().join("text");
-    std::fs::write(&text, "no database, whatever its name says, and long enough to be looked into".repeat(20)).expect("written");
+    std::fs::write(&text, "no database, whatever its name says, and long enough to be looked into".repeat(20))
+        .expect("written");
     assert!(refused(&text).contains("move it away"));
     let foreign = folder.path().join("foreign");
     rusqlite::Connection::open(&foreign).expect("opens").execute_batch("CREATE TABLE t (a)").expect("made");

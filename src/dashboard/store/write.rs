@@ -240,11 +240,8 @@ impl Writing<'_> {
     }
 
     fn details(&mut self, scored: &Scored, day: i64) -> Result<Option<Details>, Error> {
-        let weights = [
-            (Kind::Label, &scored.probabilities),
-            (Kind::Field, &scored.relevance),
-            (Kind::Field, &scored.effects),
-        ];
+        let weights =
+            [(Kind::Label, &scored.probabilities), (Kind::Field, &scored.relevance), (Kind::Field, &scored.effects)];
         let [mut probabilities, mut relevance, mut effects] = [const { Weights::new() }; 3];
         for ((kind, from), to) in weights.into_iter().zip([&mut probabilities, &mut relevance, &mut effects]) {
             for (name, weight) in from as &[Weight] {
@@ -284,13 +281,26 @@ impl Writing<'_> {
     /// Writes a new post, or in place of one that is counted out already.
     fn put(&mut self, post: Option<i64>, identity: Identity, scored: &Scored, row: &Row) -> Result<(), Error> {
         let (topic, partition, offset, name_hash) = identity;
-        let mut put = self.store.prepare_cached(
-            "INSERT OR REPLACE INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?;
+        let mut put = self
+            .store
+            .prepare_cached("INSERT OR REPLACE INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
         let details = serde_json::to_string(&row.details)?;
         put.execute(params![
-            post, row.at, row.source, row.label, row.bundle, row.polarity, row.confidence, row.scored_at, scored.key,
-            topic, partition, offset, name_hash, scored.id, details
+            post,
+            row.at,
+            row.source,
+            row.label,
+            row.bundle,
+            row.polarity,
+            row.confidence,
+            row.scored_at,
+            scored.key,
+            topic,
+            partition,
+            offset,
+            name_hash,
+            scored.id,
+            details
         ])?;
         self.tally.gathered.add(self.store.last_insert_rowid(), row, self.throughput_since());
         self.tally.last_scored_at = self.tally.last_scored_at.max(row.scored_at);

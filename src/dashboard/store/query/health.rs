@@ -115,9 +115,10 @@ fn dead_letters(store: &Connection, range: Range) -> Result<DeadLetters, Error> 
     let numbers = numbers.query_map([], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>()?;
     let mut reasons = Vec::new();
     for number in numbers {
-        let mut count = store
-            .prepare_cached("SELECT count(*), max(at) FROM letters WHERE reason = ? AND at >= ? AND at < ?")?;
-        let (count, last) = count.query_row([number, range.from, range.to], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
+        let mut count =
+            store.prepare_cached("SELECT count(*), max(at) FROM letters WHERE reason = ? AND at >= ? AND at < ?")?;
+        let (count, last) =
+            count.query_row([number, range.from, range.to], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
         if count > 0 {
             reasons.push(Reason { reason: name_of(store, number)?, count, last_at: last.map(rfc_3339) });
         }

@@ -64,7 +64,9 @@ impl Readers {
         let turn = timeout(WAIT, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Unanswered::Busy("too many requests at once; try again")) };
         // Every turn has its connection.
-        let Some(mut connection) = lock(&self.idle).pop() else { return Err(Unanswered::Busy("no connection is left")) };
+        let Some(mut connection) = lock(&self.idle).pop() else {
+            return Err(Unanswered::Busy("no connection is left"));
+        };
         let interrupt = Interrupt(Arc::new(Mutex::new(Some(connection.get_interrupt_handle()))));
         let (idle, running) = (Arc::clone(&self.idle), Arc::clone(&interrupt.0));
         let answered = spawn_blocking(move || {

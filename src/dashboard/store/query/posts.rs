@@ -71,7 +71,13 @@ impl Cursor {
 }
 
 /// A page.
-pub fn read(store: &Connection, range: Range, filter: &Filter, limit: usize, after: Option<Cursor>) -> Result<Posts, Error> {
+pub fn read(
+    store: &Connection,
+    range: Range,
+    filter: &Filter,
+    limit: usize,
+    after: Option<Cursor>,
+) -> Result<Posts, Error> {
     let numbers = Numbers::of(store, filter)?;
     let end = after.unwrap_or(Cursor(range.to, 0)).min(Cursor(range.to, 0));
     let mut finding = Finding { store, numbers, from: range.from, end, most: limit + 1, found: Vec::new() };

@@ -236,10 +236,10 @@ impl Adding {
 
     fn add(&mut self, at: i64, source: i64, label: i64, cell: Cell) {
         let (step, steps) = (self.range.step_of(at), self.range.steps());
-        let of_source = self.sources.entry(source).or_insert_with(|| OfSource {
-            steps: vec![Cell::default(); steps],
-            ..OfSource::default()
-        });
+        let of_source = self
+            .sources
+            .entry(source)
+            .or_insert_with(|| OfSource { steps: vec![Cell::default(); steps], ..OfSource::default() });
         of_source.total.add(cell);
         *of_source.labels.entry(label).or_default() += cell.posts;
         if let Some(sum) = of_source.steps.get_mut(step) {
@@ -314,7 +314,8 @@ impl Adding {
             }
             if total[2] > 0 {
                 let posts = self.steps.iter().map(|cell| cell.posts);
-                let share = of_steps.iter().zip(posts).map(|([_, _, missing], posts)| share(missing * 1_000_000, posts));
+                let share =
+                    of_steps.iter().zip(posts).map(|([_, _, missing], posts)| share(missing * 1_000_000, posts));
                 missing.push(Missing { field, share: share.collect() });
             }
         }

@@ -53,7 +53,11 @@ pub fn read(store: &Connection, range: Range, filter: &Filter, limit: usize) -> 
     let numbers = Numbers::of(store, filter)?;
     let cells = count(store, range.from, range.to, &numbers.sources)?;
     let top = |side: fn(&TagCell) -> (i64, i64)| top(store, &cells, side, limit);
-    Ok(Tags { revision: counter(store, "revision")?, positive: top(|cell| cell.positive)?, negative: top(|cell| cell.negative)? })
+    Ok(Tags {
+        revision: counter(store, "revision")?,
+        positive: top(|cell| cell.positive)?,
+        negative: top(|cell| cell.negative)?,
+    })
 }
 
 fn top(
@@ -62,11 +66,13 @@ fn top(
     side: fn(&TagCell) -> (i64, i64),
     limit: usize,
 ) -> Result<Vec<Tag>, Error> {
-    let mut tags: Vec<_> = cells.iter().map(|(tag, cell)| (side(cell), *tag)).filter(|((posts, _), _)| *posts > 0).collect();
+    let mut tags: Vec<_> =
+        cells.iter().map(|(tag, cell)| (side(cell), *tag)).filter(|((posts, _), _)| *posts > 0).collect();
     tags.sort_unstable_by_key(|((posts, _), tag)| (-posts, *tag));
-    let named = tags.into_iter().take(limit).map(|((posts, polarity), tag)| {
-        Ok(Tag { tag: name_of(store, tag)?, posts, polarity: share(polarity, posts) })
-    });
+    let named = tags
+        .into_iter()
+        .take(limit)
+        .map(|((posts, polarity), tag)| Ok(Tag { tag: name_of(store, tag)?, posts, polarity: share(polarity, posts) }));
     named.collect()
 }
 
@@ -110,7 +116,9 @@ impl Counting {
             let pair = |first| Ok::<_, Error>((row.get::<_, i64>(first)?, row.get::<_, i64>(first + 1)?));
             let (all, positive, negative) = (pair(1)?, pair(3)?, pair(5)?);
             if let Some(cell) = self.cell(row.get(0)?) {
-                for (sum, more) in [(&mut cell.all, all), (&mut cell.positive, positive), (&mut cell.negative, negative)] {
+                for (sum, more) in
+                    [(&mut cell.all, all), (&mut cell.positive, positive), (&mut cell.negative, negative)]
+                {
                     sum.0 += more.0;
                     sum.1 += more.1;
                 }
@@ -119,7 +127,13 @@ impl Counting {
         Ok(())
     }
 
-    fn posts(&mut self, store: &Connection, quarter: i64, (from, to): (i64, i64), sources: &[i64]) -> Result<(), Error> {
+    fn posts(
+        &mut self,
+        store: &Connection,
+        quarter: i64,
+        (from, to): (i64, i64),
+        sources: &[i64],
+    ) -> Result<(), Error> {
         let mut select = store
             .prepare_cached("SELECT tag, polarity, source FROM post_tags WHERE quarter = ? AND ms >= ? AND ms < ?")?;
         let mut rows = select.query(params![quarter, from, to])?;

@@ -71,7 +71,8 @@ fn tags(adding: &Adding, store: &Connection, shift: &Shift) -> Result<Vec<Tag>, 
     if adding.numbers.tag.is_some() {
         return Ok(Vec::new());
     }
-    let count = |from, to| count(store, adding.range.start_of(from), adding.range.start_of(to), &adding.numbers.sources);
+    let count =
+        |from, to| count(store, adding.range.start_of(from), adding.range.start_of(to), &adding.numbers.sources);
     let (before, after) = (count(shift.from, shift.edge)?, count(shift.edge, shift.to)?);
     let share_of = |cell: TagCell, side: Cell| cell.all.0 as f64 / side.posts as f64;
     let mut rises: Vec<_> = after
