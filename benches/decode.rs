@@ -194,5 +194,6 @@ fn record(value: &bytes::Bytes, content_type: &str, budget: &std::sync::Arc<Budg
         ],
         timestamp: None,
         fetched: None,
+        span: None,
     }
 }

@@ -15,7 +15,7 @@ fn ledger(criterion: &mut Criterion) {
                 ledger
             },
             |mut ledger| {
-                let delivered: Vec<_> = (0..256).filter_map(|offset| ledger.deliver(&partition, offset)).collect();
+                let delivered: Vec<_> = (0..256).filter_map(|offset| ledger.deliver(&partition, offset, 0)).collect();
                 for (assignment, sequence) in delivered.into_iter().rev() {
                     let generation = assignment.generation;
                     ledger.settle(&Settled { partition: partition.clone(), generation, sequence });

@@ -17,14 +17,30 @@ use tokio::net::TcpListener;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
+/// More would make every scrape long and fill whatever stores it: each source has a series for every label.
+const MOST_SOURCES: usize = 1000;
+
 /// Where the port listens, and when the worker is called stalled.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `host:port`; port 0 takes a free one, which the log tells. Null: no admin port.
     pub listen: Option<SocketAddr>,
+    /// How many sources of posts have series of their own; all others share one.
+    pub sources: usize,
     /// `/healthz` fails when the poll loop stands still, or records are in flight and none is finished, for this long.
     pub stall_seconds: u64,
+}
+
+impl Settings {
+    /// # Errors
+    /// What is wrong, with the key and the fix.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.sources > MOST_SOURCES {
+            return Err(format!("admin.sources is {}; set it to at most {MOST_SOURCES}", self.sources));
+        }
+        Ok(())
+    }
 }
 
 /// What the port shows.

@@ -143,6 +143,11 @@ impl<T: Weighed> Batcher<T> {
         self.oldest.map(|oldest| oldest + hold.max(Duration::from_millis(self.settings.linger_ms)))
     }
 
+    /// How long the first post of the batch has waited.
+    pub fn waited(&self, now: Instant) -> Duration {
+        self.oldest.map_or(Duration::ZERO, |oldest| now - oldest)
+    }
+
     /// Posts that wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -202,6 +207,8 @@ pub async fn run<T: Weighed, U>(settings: Settings, flow: Flow<T, U>, metrics: A
             },
             ahead = Arc::clone(&free).acquire_owned(), if due.is_some() => {
                 let (Ok(ahead), Some(reason)) = (ahead, due) else { return };
+                let waited = waiting.waited(Instant::now());
+                metrics.stage_seconds.with_label_values(&["batch"]).observe(waited.as_secs_f64());
                 let posts = waiting.take(Instant::now());
                 metrics.batches.with_label_values(&[reason.as_str()]).inc();
                 #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1024 posts")]

@@ -97,6 +97,21 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of the flow.
+    pub const ALL: &[Self] = &[Self::Fetch, Self::Decode, Self::Model, Self::Publish];
+
+    /// Whether the stage refuses records for this reason.
+    #[must_use]
+    pub const fn refuses(self, reason: Reason) -> bool {
+        use Reason::{BadField, FetchFailed, FetchRefused, InferenceFailed, NoImage, ResultTooLarge, TooLarge};
+        match self {
+            Self::Fetch => matches!(reason, FetchRefused | FetchFailed | TooLarge | NoImage),
+            Self::Decode => !matches!(reason, FetchFailed | InferenceFailed | ResultTooLarge),
+            Self::Model => matches!(reason, InferenceFailed),
+            Self::Publish => matches!(reason, BadField | ResultTooLarge | InferenceFailed),
+        }
+    }
+
     /// The name as it travels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

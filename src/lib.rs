@@ -54,5 +54,6 @@ pub mod retry;
 pub mod scorer;
 pub mod settings;
 pub mod telemetry;
+pub mod traces;
 pub mod tune;
 pub mod worker;

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use opentelemetry::propagation::Extractor;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::budget::Permit;
 use crate::error::{Refusal, Stage};
+use crate::traces::RecordSpan;
 
 /// The longest name Kafka gives a topic.
 const MOST_TOPIC_CHARS: usize = 249;
@@ -122,6 +124,8 @@ pub struct Record {
     pub timestamp: Option<Timestamp>,
     /// The image that `image.url` names, once it is there; never part of a dead letter.
     pub fetched: Option<Fetched>,
+    /// Its span, where it is traced.
+    pub span: Option<RecordSpan>,
 }
 
 /// An image that was fetched.
@@ -152,6 +156,20 @@ impl Record {
 #[must_use]
 pub fn header<'h>(headers: &'h [Header], key: &str) -> Option<&'h Bytes> {
     headers.iter().find(|header| header.key == key).and_then(|header| header.value.as_ref())
+}
+
+/// Headers, where the context of a trace is read from them.
+#[derive(Debug)]
+pub struct Headers<'h>(pub &'h [Header]);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        header(self.0, key).and_then(|value| str::from_utf8(value).ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|header| header.key.as_str()).collect()
+    }
 }
 
 /// Where a replayed dead letter stood the first time (`dlq.origin`); `None` of any other record.

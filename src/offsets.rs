@@ -35,10 +35,20 @@ struct Span {
     assignment: Arc<Assignment>,
     /// Sequence number of the first unsettled record.
     base: u64,
-    /// Offsets of the delivered records from `base` on, and whether each is settled.
-    records: VecDeque<(i64, bool)>,
+    /// The delivered records from `base` on.
+    records: VecDeque<Delivered>,
     settled: Option<NextOffset>,
+    /// The newest timestamp among the records of that run.
+    settled_at: Option<i64>,
     committed: Option<NextOffset>,
+}
+
+#[derive(Debug)]
+struct Delivered {
+    offset: i64,
+    /// When it was published, in milliseconds since 1970.
+    at: i64,
+    is_settled: bool,
 }
 
 /// All partitions assigned to this worker.
@@ -53,7 +63,8 @@ impl Ledger {
     pub fn assign(&mut self, partition: Partition) {
         self.generations += 1;
         let assignment = Assignment::new(self.generations);
-        let span = Span { assignment, base: 0, records: VecDeque::new(), settled: None, committed: None };
+        let records = VecDeque::new();
+        let span = Span { assignment, base: 0, records, settled: None, settled_at: None, committed: None };
         if let Some(earlier) = self.spans.insert(partition, span) {
             earlier.assignment.revoke();
         }
@@ -66,11 +77,12 @@ impl Ledger {
         }
     }
 
-    /// A record was pulled: its assignment and sequence number, or `None` for a partition that is not ours.
-    pub fn deliver(&mut self, partition: &Partition, offset: i64) -> Option<(Arc<Assignment>, u64)> {
+    /// A record was pulled, published `at` (milliseconds since 1970): its assignment and sequence number, or `None` for a
+    /// partition that is not ours.
+    pub fn deliver(&mut self, partition: &Partition, offset: i64, at: i64) -> Option<(Arc<Assignment>, u64)> {
         let span = self.spans.get_mut(partition)?;
         let sequence = span.base + span.records.len() as u64;
-        span.records.push_back((offset, false));
+        span.records.push_back(Delivered { offset, at, is_settled: false });
         Some((Arc::clone(&span.assignment), sequence))
     }
 
@@ -82,10 +94,11 @@ impl Ledger {
         }
         let index = settled.sequence.checked_sub(span.base).and_then(|index| usize::try_from(index).ok());
         if let Some(record) = index.and_then(|index| span.records.get_mut(index)) {
-            record.1 = true;
+            record.is_settled = true;
         }
-        while let Some((offset, true)) = span.records.front() {
+        while let Some(&Delivered { offset, at, is_settled: true }) = span.records.front() {
             span.settled = Some(NextOffset(offset + 1));
+            span.settled_at = span.settled_at.max(Some(at));
             span.records.pop_front();
             span.base += 1;
         }
@@ -113,7 +126,7 @@ impl Ledger {
 
     /// Records delivered and not settled, over all partitions.
     pub fn unsettled(&self) -> usize {
-        self.spans.values().map(|span| span.records.iter().filter(|(_, settled)| !settled).count()).sum()
+        self.spans.values().map(|span| span.records.iter().filter(|record| !record.is_settled).count()).sum()
     }
 
     /// Records of the partition with the most between its last settled run and its newest record delivered.
@@ -124,6 +137,12 @@ impl Ledger {
     /// The position behind the last settled run of a partition, where any record was settled.
     pub fn position(&self, partition: &Partition) -> Option<NextOffset> {
         self.spans.get(partition)?.settled
+    }
+
+    /// When the first record that is not settled was published, and the newest one settled.
+    pub fn published(&self, partition: &Partition) -> (Option<i64>, Option<i64>) {
+        let span = self.spans.get(partition);
+        (span.and_then(|span| Some(span.records.front()?.at)), span.and_then(|span| span.settled_at))
     }
 
     /// Partitions assigned now.

@@ -15,6 +15,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -156,6 +157,7 @@ impl DecodeStage {
 
     fn run(mut self, watch: &Watch<LeftByCodec>) {
         while let Ok(record) = self.records.recv() {
+            let started = Instant::now();
             let decoded = match self.read(record) {
                 Ok((record, post)) => {
                     let (decoder, metrics) = (Arc::clone(&self.decoder), Arc::clone(&self.metrics));
@@ -167,6 +169,7 @@ impl DecodeStage {
                 }
                 Err(outcome) => Decoded::Settled(outcome),
             };
+            decoded.record().span.iter().for_each(|span| span.stage("decode", started));
             let handed_on = match decoded {
                 Decoded::Prepared(prepared) => self.prepared.blocking_send(*prepared).is_ok(),
                 Decoded::Settled(outcome) => self.finished.blocking_send(outcome).is_ok(),

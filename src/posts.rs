@@ -105,7 +105,7 @@ impl SourcePost {
         let position =
             Position { place: origin.clone(), origin, assignment, sequence, permit, pulled_at: Instant::now() };
         let (key, value) = (self.key.map(Into::into), Some(self.value));
-        Record { position, key, value, headers: self.headers, timestamp: None, fetched: None }
+        Record { position, key, value, headers: self.headers, timestamp: None, fetched: None, span: None }
     }
 }
 
@@ -142,7 +142,8 @@ fn ending(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
-fn content_type(path: &Path) -> Option<&'static str> {
+/// The content type that a file's ending stands for.
+pub(crate) fn content_type(path: &Path) -> Option<&'static str> {
     let ending = ending(path);
     ENDINGS.iter().find(|(known, _)| *known == ending).map(|(_, content_type)| *content_type)
 }

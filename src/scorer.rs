@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
+use prometheus::IntGauge;
 
 use crate::cache::Cache;
 use crate::cores::cores;
@@ -121,5 +122,13 @@ fn tell(settings: &Settings, metrics: &Metrics, bundle: &Bundle, identity: &Mode
     };
     limit("records", settings.limits.records);
     limit("bytes", settings.limits.bytes);
+    let set = |gauge: &IntGauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    set(&metrics.record_limit, settings.limits.record_bytes);
+    set(&metrics.cache_limit, settings.model.cache_bytes);
+    set(&metrics.batch_limit, settings.batch.max_posts);
+    set(&metrics.model_sessions, settings.model.sessions());
+    if let Some(reference) = &bundle.reference {
+        metrics.sentiment.show_reference(&reference.labels, &reference.confidence, &reference.missing);
+    }
     tracing::info!(provider, bundle = name, version, digest, licence = bundle.license, "model is warm");
 }

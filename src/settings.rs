@@ -7,7 +7,7 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
-use crate::{admin, batch, budget, dashboard, decode, fetch, kafka, model, telemetry};
+use crate::{admin, batch, budget, dashboard, decode, fetch, kafka, model, telemetry, traces};
 
 /// Every option with its default and what it is for.
 pub const DEFAULTS: &str = include_str!("../config/default.yaml");
@@ -35,6 +35,8 @@ pub struct Settings {
     pub dashboard: dashboard::Settings,
     /// Logs.
     pub log: telemetry::Settings,
+    /// Traces.
+    pub traces: traces::Settings,
     /// How to stop.
     pub shutdown: Shutdown,
 }
@@ -115,8 +117,10 @@ impl Settings {
         self.fetch.validate()?;
         self.batch.validate()?;
         self.model.validate().map_err(|error| error.to_string())?;
+        self.admin.validate()?;
         self.dashboard.validate()?;
         self.log.validate()?;
+        self.traces.validate()?;
         if self.batch.max_posts > self.limits.records {
             return Err(format!(
                 "batch.max_posts ({}) is above limits.in_flight_records ({}): such a batch could never fill; raise the limit or lower the batch",
@@ -243,6 +247,7 @@ mod tests {
             "LIMITS__RECORD_BYTES",
             "SHUTDOWN__GRACE_SECONDS",
             "ADMIN__STALL_SECONDS",
+            "ADMIN__SOURCES",
             "KAFKA__REVOKE_DEADLINE_SECONDS",
             "KAFKA__COMMIT_INTERVAL_MS",
             "BATCH__MAX_POSTS",

@@ -20,10 +20,11 @@ use crate::kafka::source::{Drained, Source, Wiring};
 use crate::kafka::transaction::Transactions;
 use crate::kafka::{self, Delivery, client};
 use crate::message::Outcome;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Readings};
 use crate::pipeline::{self, Pipeline};
 use crate::scorer::Scorer;
 use crate::settings::Settings;
+use crate::traces::Tracer;
 
 /// What the publisher may take on top of the grace period to see its last deliveries through.
 const LAST_DELIVERIES: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ pub struct Worker {
     pub admin: Option<SocketAddr>,
     stop: Arc<AtomicBool>,
     health: Arc<Health>,
+    tracer: Option<Arc<Tracer>>,
     source: oneshot::Receiver<Result<Drained>>,
     publisher: JoinHandle<Result<(), client::Error>>,
     failure: oneshot::Receiver<crate::model::ModelError>,
@@ -64,7 +66,7 @@ impl Worker {
     /// # Errors
     /// A bundle, a library, a provider, a broker, a topic or a port that cannot be used, each with its fix.
     pub async fn start(settings: &Settings) -> Result<Self> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new().with_process());
         let scorer = {
             let (settings, metrics) = (settings.clone(), Arc::clone(&metrics));
             spawn_blocking(move || Scorer::load(&settings, &metrics)).await??
@@ -87,11 +89,14 @@ impl Worker {
     ) -> Result<Self> {
         let (settled_in, settled) = crossbeam_channel::unbounded();
         let letters = Letters::new(&settings.kafka, scorer.labelling.clone());
-        let settler = Settler { settled: settled_in, health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
+        let readings = Readings::new(&metrics.sentiment, scorer.labelling.clone(), settings.admin.sources);
+        let settler =
+            Settler { settled: settled_in, health: Arc::clone(&health), metrics: Arc::clone(&metrics), readings };
         let Pipeline { records, outcomes, failure } =
             pipeline::spawn(&scorer.sizes, scorer.fetcher, &scorer.decoder, scorer.models, &metrics)
                 .context("cannot start the stages")?;
         let stop = Arc::new(AtomicBool::new(false));
+        let tracer = Tracer::start(&settings.traces).context("cannot trace to traces.endpoint")?;
         let wiring = Wiring {
             records,
             settled,
@@ -100,6 +105,7 @@ impl Worker {
             grace: Duration::from_secs(settings.shutdown.grace_seconds),
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
+            tracer: tracer.clone(),
         };
         let (kafka, limits) = (settings.kafka.clone(), settings.limits);
         let source = spawn_blocking(move || Source::connect(&kafka, limits, wiring)).await??;
@@ -112,7 +118,7 @@ impl Worker {
         health.set_ready(true);
         tracing::info!(group = settings.kafka.group, topic = settings.kafka.input_topic, "joining the group");
         let grace = Duration::from_secs(settings.shutdown.grace_seconds);
-        Ok(Self { metrics, admin, stop, health, source: source_ended, publisher, failure, grace })
+        Ok(Self { metrics, admin, stop, health, tracer, source: source_ended, publisher, failure, grace })
     }
 
     /// The cause, where all that is known is that no more outcomes come: whoever failed says so a little later. A source that
@@ -173,6 +179,9 @@ impl Worker {
             if let Ok(published) = published {
                 published_or_panicked(published)?;
             }
+        }
+        if let Some(tracer) = self.tracer.take() {
+            spawn_blocking(move || tracer.stop()).await?;
         }
         if let Ok(drained) = &ended {
             tracing::info!(unsettled = drained.unsettled, grace_seconds = self.grace.as_secs(), "drained");

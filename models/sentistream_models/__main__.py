@@ -5,7 +5,7 @@ import argparse
 import warnings
 from pathlib import Path
 
-from .commands import add_encoders, add_export, add_import_clip, add_import_sentiformer, add_train
+from .commands import add_encoders, add_export, add_import_clip, add_import_sentiformer, add_reference, add_train
 from .refused import Refused
 
 MODELS = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     goldens = commands.add_parser("goldens", help="remake the fixtures other implementations are held against")
     goldens.add_argument("--bundle", type=Path, default=MODELS / "default")
     goldens.add_argument("--out", type=Path, default=MODELS.parent / "tests" / "fixtures" / "goldens")
-    for add in (add_train, add_encoders, add_export, add_import_clip, add_import_sentiformer):
+    for add in (add_train, add_encoders, add_export, add_reference, add_import_clip, add_import_sentiformer):
         add(commands)
     return parser.parse_args()
 

@@ -172,6 +172,10 @@ Printed by `{COMMAND} evaluate --data DATA`. The heads are trained anew in each 
 
 {report_text(measured.report)}
 
+## Reference
+
+`[reference]` in `bundle.toml`, which a worker's drift is measured against, was counted over the folds' answers: no heads had seen the post they answer.
+
 ## Relevance
 
 One weight for the image and one for each field present; a softmax over a learned gate for each, so they sum to 1 and an absent field has exactly 0. A field's

@@ -112,6 +112,27 @@ def run_train(chosen: argparse.Namespace) -> None:
     fit(chosen)
 
 
+def add_reference(commands: "Commands") -> None:
+    """`reference BUNDLE --results RESULTS`."""
+    parser = commands.add_parser(
+        "reference",
+        help="write what a bundle's results look like into its manifest, for drift to be measured against",
+        description="Counts labels, confidence and missing fields over results of `sentistream score` and writes them into the bundle's "
+        "manifest as [reference]. Take posts like those to come, and posts that the heads were not trained on where there are any: "
+        "heads are surer of posts that they have seen. The bundle's digest changes.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle that gave the results; its manifest is written anew")
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines of `sentistream score`")
+    parser.set_defaults(run=run_reference)
+
+
+def run_reference(chosen: argparse.Namespace) -> None:
+    """Imports, then runs."""
+    from .reference import add_reference
+
+    add_reference(chosen)
+
+
 def add_export(commands: "Commands") -> None:
     """`export SOURCE --precision P --out FOLDER`."""
     parser = commands.add_parser(

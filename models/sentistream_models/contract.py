@@ -9,7 +9,7 @@ from pathlib import Path
 
 FORMAT = 1
 NAME = "default"
-VERSION = "0.2.0"
+VERSION = "0.2.1"
 LICENSE = "research use: heads trained on MVSA-Single, text encoder taught on SemEval tweets; encoders Apache-2.0"
 SEED = 20251
 

@@ -111,7 +111,7 @@ def make_bundle(data: Path, texts: Path, bundle: Path, cache: Path) -> str:
     settings = {"data": data, "texts": texts, "recipe": asdict(RECIPE), "teaching": asdict(Teaching())}
     write_run(bundle, "default", settings, asdict(measured))
     labels = tuple(Label(*pair) for pair in zip(contract.LABELS, contract.POLARITIES, strict=True))
-    return write_bundle(bundle, default_encoders(contract.NAME, contract.LICENSE), Heads(labels))
+    return write_bundle(bundle, default_encoders(contract.NAME, contract.LICENSE), Heads(labels, reference=told.reference))
 
 
 def evaluate_default(data: Path, bundle: Path, cache: Path) -> Report:

@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from .contract import CAPTION, CONTEXT, FIELDS, LABELS, SEED, TAGS
 from .features import Features
+from .manifest import Reference
 from .posts import Split
+from .reference import reference_of
 from .scores import (
     Bin,
     Scores,
@@ -65,6 +67,7 @@ class Report:
     calibration_raw: float
     calibration_tempered: float
     reliability: list[Bin]
+    reference: Reference
 
 
 # --- what a fold's heads are asked about ---
@@ -211,6 +214,7 @@ class Calibration:
     raw: float
     tempered: float
     bins: list[Bin]
+    answers: Array  # probabilities, fold after fold
 
 
 def calibration(held: list[Held]) -> Calibration:
@@ -218,9 +222,10 @@ def calibration(held: list[Held]) -> Calibration:
     logits, labels = [fold.logits[ALL] for fold in held], [fold.labels for fold in held]
     everything, answers = numpy.concatenate(logits), numpy.concatenate(labels)
     tests = numpy.split(numpy.arange(len(answers)), numpy.cumsum([len(fold) for fold in labels])[:-1])
-    bins = reliability(fairly_tempered(everything, answers, tests), answers)
+    told = fairly_tempered(everything, answers, tests)
+    bins = reliability(told, answers)
     raw = reliability(tempered(everything, 1.0), answers)
-    return Calibration(best_temperature(everything, answers), calibration_error(raw), calibration_error(bins), bins)
+    return Calibration(best_temperature(everything, answers), calibration_error(raw), calibration_error(bins), bins, told)
 
 
 def ablation_table(features: Features, split: Split, recipe: Recipe) -> dict[str, Summary]:
@@ -264,4 +269,5 @@ def report(features: Features, split: Split, recipe: Recipe) -> Report:
         calibration_raw=calibrated.raw,
         calibration_tempered=calibrated.tempered,
         reliability=calibrated.bins,
+        reference=reference_of(calibrated.answers, ~features.present, LABELS, [field.name for field in FIELDS]),
     )

@@ -19,9 +19,10 @@ from .export import export_heads, memory_of
 from .features import Features
 from .heads import IMAGE, SentiFormer, Shape
 from .labelled import FEWEST_POSTS, UNREADABLE, ListedPost, labels_of, read_labelled
-from .manifest import IMAGE_QUERY, Encoders, Heads, Label, new_folder, read_encoders, write_bundle
+from .manifest import IMAGE_QUERY, Encoders, Heads, Label, Reference, new_folder, read_encoders, write_bundle
 from .posts import duplicate_keys, grouped, split_by_group
 from .preprocess import field_text, image_pixels, metadata_values
+from .reference import missing_for, reference_of
 from .refused import Refused
 from .run_record import write_run
 from .runtime import TextSide, open_session, run_relevance
@@ -37,6 +38,7 @@ class Fitted:
 
     temperature: float
     metrics: dict[str, Any]
+    answers: numpy.ndarray  # probabilities [N, L] by heads that had not seen the post
 
 
 class Extractor:
@@ -137,6 +139,7 @@ def cross_validate(features: Features, groups: numpy.ndarray, shape: Shape, seed
         model = train_heads(rows_of(features, train), recipe_for(len(train), shape, seed), f"fold {number}")
         logits[test], relevance[test] = predict(model, rows_of(features, test))
     temperature = best_temperature(logits, labels)
+    answers = fairly_tempered(logits, labels, [test for _, test in split.folds])
     found = summary([(labels[test], logits[test].argmax(axis=1)) for _, test in split.folds], split.tested)
     return Fitted(
         temperature,
@@ -146,9 +149,10 @@ def cross_validate(features: Features, groups: numpy.ndarray, shape: Shape, seed
             "95% interval": {"from": vars(found.low), "to": vars(found.high)},
             "always the commonest label": float(numpy.bincount(labels).max() / len(labels)),
             "temperature": temperature,
-            "expected calibration error": calibration_error(reliability(fairly_tempered(logits, labels, [test for _, test in split.folds]), labels)),
+            "expected calibration error": calibration_error(reliability(answers, labels)),
             "relevance, mean": relevance.mean(axis=0).tolist(),
         },
+        answers,
     )
 
 
@@ -230,8 +234,24 @@ def fit(chosen: argparse.Namespace) -> None:
     (target / contract.CARD).write_text(card_text(encoders, labels, len(readable), fitted), encoding="utf-8")
     settings = {key: getattr(chosen, key) for key in ("encoders", "data", "labels", "query", "seed")}
     write_run(target, "train", {**settings, "recipe": recipe_told(recipe_for(len(readable), shape, chosen.seed))}, metrics)
-    digest = write_bundle(target, encoders, Heads(labels, query=chosen.query))
+    reference = reference_for(features.present, readable, encoders, labels, fitted.answers, chosen.query)
+    digest = write_bundle(target, encoders, Heads(labels, query=chosen.query, reference=reference))
     print(f"{(target / contract.CARD).read_text(encoding='utf-8')}\nbundle in {target}, digest {digest}")
+
+
+def reference_for(
+    present: numpy.ndarray,
+    posts: list[ListedPost],
+    encoders: Encoders,
+    labels: tuple[Label, ...],
+    answers: numpy.ndarray,
+    query: str,
+) -> Reference:
+    """What to expect of posts like these."""
+    texts = [[field_text(field.parts, metadata_values(post.metadata)) for field in encoders.fields] for post in posts]
+    fields = [field.name for field in encoders.fields]
+    missing = missing_for(present, texts, fields, query)
+    return reference_of(answers, missing, [label.name for label in labels], fields)
 
 
 def recipe_told(recipe: Recipe) -> dict[str, Any]:

@@ -49,6 +49,16 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """What the results looked like where the bundle was made: shares of labels, of confidence by tenths, of missing fields."""
+
+    posts: int
+    labels: dict[str, float]
+    confidence: tuple[float, ...]
+    missing: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Encoders:
     """All of a bundle that does not depend on its heads."""
 
@@ -85,11 +95,12 @@ def default_encoders(name: str, license: str) -> Encoders:
 
 @dataclass(frozen=True)
 class Heads:
-    """What the heads add: answers, and the modality that asks (the image, or a field by name)."""
+    """What the heads add: answers, the modality that asks (the image, or a field by name), and what answers to expect."""
 
     labels: tuple[Label, ...]
     query: str = IMAGE_QUERY
     files: tuple[str, ...] = field(default=(contract.RELEVANCE, contract.FUSION, contract.CARD, contract.RUN_RECORD))
+    reference: Reference | None = None
 
 
 def lines(section: Mapping[str, Any]) -> list[str]:
@@ -105,6 +116,17 @@ def encoders_lines(encoders: Encoders) -> list[str]:
     return text + (["", "[tagger]", *lines(vars(encoders.tagger))] if encoders.tagger else [])
 
 
+def reference_lines(reference: Reference) -> list[str]:
+    """Shares by name are tables on one line."""
+
+    def table(shares: Mapping[str, float]) -> str:
+        return "{ " + ", ".join(f"{json.dumps(name, ensure_ascii=False)} = {share}" for name, share in shares.items()) + " }"
+
+    labels, missing = table(reference.labels), table(reference.missing)
+    confidence = f"confidence = {json.dumps(reference.confidence)}"
+    return ["", "[reference]", f"posts = {reference.posts}", f"labels = {labels}", confidence, f"missing = {missing}"]
+
+
 def manifest_text(encoders: Encoders, heads: Heads | None, digests: Mapping[str, str]) -> str:
     """Either manifest; top-level keys come first, as TOML wants it."""
     keys = ("name", "version", "license", "precision")
@@ -114,7 +136,8 @@ def manifest_text(encoders: Encoders, heads: Heads | None, digests: Mapping[str,
     text = lines(top)
     for label in heads.labels if heads else ():
         text += ["", "[[labels]]", *lines(vars(label))]
-    return "\n".join([*text, *encoders_lines(encoders), "", "[files]", *lines(digests)]) + "\n"
+    reference = reference_lines(heads.reference) if heads and heads.reference else []
+    return "\n".join([*text, *encoders_lines(encoders), *reference, "", "[files]", *lines(digests)]) + "\n"
 
 
 def write_encoders(folder: Path, encoders: Encoders) -> None:
@@ -190,10 +213,12 @@ def read_heads(folder: Path) -> Heads | None:
         return None
     try:
         labels = tuple(Label(item["name"], float(item["polarity"])) for item in manifest["labels"])
+        told = manifest.get("reference")
+        reference = Reference(**{**told, "confidence": tuple(told["confidence"])}) if told else None
     except (KeyError, TypeError, ValueError) as error:
-        raise Refused(f"the labels in the manifest of {folder} are not as docs/bundle.md has them: {error}") from error
+        raise Refused(f"the labels or the reference in the manifest of {folder} are not as docs/bundle.md has them: {error}") from error
     listed = [name for name in (contract.RELEVANCE, contract.FUSION, contract.CARD, contract.RUN_RECORD) if name in manifest["files"]]
-    return Heads(labels, manifest.get("query", IMAGE_QUERY), tuple(listed))
+    return Heads(labels, manifest.get("query", IMAGE_QUERY), tuple(listed), reference)
 
 
 def new_folder(path: Path, wanted: Sequence[Path] = ()) -> Path:

@@ -43,7 +43,7 @@ use self::store::Writer;
 use self::store::query::Readers;
 use crate::kafka;
 use crate::kafka::follow::Follower;
-use crate::kafka::lag::Lag;
+use crate::kafka::group_lag::GroupLag;
 use crate::settings::Error as SettingsError;
 
 /// How long answers under way may take at the end.
@@ -154,7 +154,7 @@ fn ingest(
 
 /// Asks for the lag of the workers, on a thread of its own: brokers may take long to answer.
 fn watch_lag(settings: &kafka::Settings, status: Arc<Status>, stop: Arc<AtomicBool>) -> Result<()> {
-    let lag = Lag::new(settings)?;
+    let lag = GroupLag::new(settings)?;
     std::thread::Builder::new().name("lag".into()).spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             let (lag, error) = match lag.read() {

@@ -181,6 +181,16 @@ pub enum Decoded {
     Settled(Outcome),
 }
 
+impl Decoded {
+    /// The record it is of.
+    pub fn record(&self) -> &Record {
+        match self {
+            Self::Prepared(prepared) => &prepared.record,
+            Self::Settled(outcome) => &outcome.record,
+        }
+    }
+}
+
 /// Decodes records for one bundle. Share it among threads by `Arc`.
 #[derive(Debug)]
 pub struct Decoder {

@@ -69,6 +69,7 @@ pub(super) fn record(value: impl Into<Bytes>) -> Record {
         headers: Vec::new(),
         timestamp: None,
         fetched: None,
+        span: None,
     }
 }
 

@@ -81,6 +81,7 @@ async fn image(fetcher: Arc<Fetcher>, url: String, record: &Record, metrics: &Me
     };
     metrics.fetches_in_flight.dec();
     metrics.stage_seconds.with_label_values(&["fetch"]).observe(started.elapsed().as_secs_f64());
+    record.span.iter().for_each(|span| span.stage("fetch", started));
     ended
 }
 

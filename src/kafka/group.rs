@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use jiff::Timestamp;
 use rdkafka::bindings::{rd_kafka_mem_free, rd_kafka_memberid};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,6 +18,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::lag::{Lag, Seen};
+use super::requests::Requests;
 use super::{Delivery, Settings, client};
 use crate::metrics::Metrics;
 use crate::offsets::{Ledger, NextOffset, Partition, Settled};
@@ -26,12 +29,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The member's state, which the poll loop and the callbacks share.
 #[derive(Debug)]
 pub struct Group {
+    topic: String,
     state: Mutex<State>,
     settled: Receiver<Settled>,
     revoke_deadline: Duration,
     /// Whether offsets are committed here, and not within transactions.
     commits: bool,
     leaving: AtomicBool,
+    requests: Requests,
     metrics: Arc<Metrics>,
 }
 
@@ -40,20 +45,13 @@ struct State {
     ledger: Ledger,
     /// The offset each partition should deliver next; absent where the group has no position yet.
     expected: HashMap<Partition, i64>,
+    lags: HashMap<Partition, Lag>,
     /// Set by a rebalance: a partition that came is not paused yet.
     assignment_changed: bool,
     /// The id under which the present assignments were made.
     member: String,
     /// Set where the group had given the member up while librdkafka kept its partitions.
     is_broken: bool,
-}
-
-impl State {
-    /// What is on its way for it is dropped, and its position forgotten.
-    fn drop_partition(&mut self, partition: &Partition) {
-        self.ledger.revoke(partition);
-        self.expected.remove(partition);
-    }
 }
 
 /// Why nothing more is settled.
@@ -69,11 +67,13 @@ impl Group {
     /// A member of no partition yet; word of settled records comes by `settled`.
     pub fn new(settings: &Settings, settled: Receiver<Settled>, metrics: Arc<Metrics>) -> Self {
         Self {
+            topic: settings.input_topic.clone(),
             state: Mutex::default(),
             settled,
             revoke_deadline: settings.revoke_deadline(),
             commits: settings.delivery == Delivery::AtLeastOnce,
             leaving: AtomicBool::new(false),
+            requests: Requests::new("consumer", &metrics),
             metrics,
         }
     }
@@ -137,7 +137,7 @@ impl Group {
             return true;
         }
         for partition in state.ledger.partitions().cloned().collect::<Vec<_>>() {
-            state.drop_partition(&partition);
+            self.drop_partition(state, &partition);
         }
         // Without an id it has not come back yet: it may still be told that all is lost.
         if !member.is_empty() {
@@ -177,6 +177,7 @@ impl Group {
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
+        self.show_partitions(consumer);
         let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT);
         let committed = committed.inspect_err(|error| tracing::warn!(%error, "cannot read committed offsets")).ok();
         // What it keeps from before; what comes is not in it yet.
@@ -191,6 +192,7 @@ impl Group {
                 Some(Offset::Offset(offset)) => state.expected.insert(partition.clone(), offset),
                 _ => state.expected.remove(&partition),
             };
+            state.lags.insert(partition.clone(), Lag::new(now()));
             state.ledger.assign(partition);
         }
         self.rebalanced(&mut state, "assign");
@@ -207,10 +209,7 @@ impl Group {
         for partition in &revoked {
             let unfinished = state.ledger.is_unsettled([partition]);
             tracing::info!(topic = %partition.topic, partition = partition.number, lost, unfinished, "revoked");
-            state.drop_partition(partition);
-            let labels = [&*partition.topic, &partition.number.to_string()];
-            // Absent when no statistics came in the meantime.
-            let _ = self.metrics.consumer_lag.remove_label_values(&labels);
+            self.drop_partition(&mut state, partition);
         }
         self.rebalanced(&mut state, if lost { "lost" } else { "revoke" });
         drop(state);
@@ -218,6 +217,17 @@ impl Group {
         if let Err(error) = consumer.resume(taken) {
             tracing::warn!(%error, "cannot resume what is taken away");
         }
+    }
+
+    /// What is on its way for it is dropped, its position forgotten, and its lag is somebody else's to show.
+    fn drop_partition(&self, state: &mut State, partition: &Partition) {
+        state.ledger.revoke(partition);
+        state.expected.remove(partition);
+        state.lags.remove(partition);
+        let labels = [&*partition.topic, &*partition.number.to_string()];
+        // Absent when no statistics came in the meantime.
+        let _ = self.metrics.consumer_lag.remove_label_values(&labels);
+        let _ = self.metrics.consumer_lag_seconds.remove_label_values(&labels);
     }
 
     fn rebalanced(&self, state: &mut State, kind: &str) {
@@ -239,18 +249,39 @@ impl Group {
     }
 
     fn show_lag(&self, statistics: &Statistics) {
-        let state = self.state();
+        let (state, pulled) = (&mut *self.state(), self.metrics.records.get());
         for (name, topic) in &statistics.topics {
-            for (number, figures) in &topic.partitions {
+            for (number, figures) in topic.partitions.iter().filter(|(_, figures)| figures.hi_offset >= 0) {
                 let partition = Partition { topic: name.as_str().into(), number: *number };
-                if figures.hi_offset < 0 || !state.ledger.partitions().any(|ours| *ours == partition) {
-                    continue;
-                }
+                let Some(lag) = state.lags.get_mut(&partition) else { continue };
                 let settled = state.ledger.position(&partition).map(|NextOffset(offset)| offset);
-                let position = settled.unwrap_or_else(|| figures.committed_offset.max(figures.lo_offset).max(0));
-                let lag = (figures.hi_offset - position).max(0);
-                self.metrics.consumer_lag.with_label_values(&[name, &number.to_string()]).set(lag);
+                let (oldest_unsettled, newest_settled) = state.ledger.published(&partition);
+                let seen = Seen {
+                    high: figures.hi_offset,
+                    position: settled.unwrap_or_else(|| figures.committed_offset.max(figures.lo_offset).max(0)),
+                    fetched: figures.next_offset,
+                    queued: u64::try_from(figures.fetchq_cnt).unwrap_or(0),
+                    pulled,
+                    oldest_unsettled,
+                    newest_settled,
+                };
+                let (records, seconds) = lag.of(&seen, now());
+                let labels = [name, &*number.to_string()];
+                self.metrics.consumer_lag.with_label_values(&labels).set(records);
+                self.metrics.consumer_lag_seconds.with_label_values(&labels).set(seconds);
             }
+        }
+    }
+
+    /// Asks for it anew: partitions that were added to the topic are why a group rebalances.
+    fn show_partitions(&self, consumer: &BaseConsumer<Self>) {
+        match consumer.fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT) {
+            Ok(metadata) => {
+                let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+                let gauge = self.metrics.topic_partitions.with_label_values(&[&self.topic]);
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            Err(error) => tracing::warn!(%error, "cannot read the topic's partitions"),
         }
     }
 }
@@ -268,6 +299,7 @@ impl ClientContext for Group {
         // Both only grow: there is one consumer in a process.
         let fetched = u64::try_from(statistics.rx_bytes).unwrap_or(0);
         self.metrics.fetched_bytes.inc_by(fetched.saturating_sub(self.metrics.fetched_bytes.get()));
+        self.requests.count(&statistics);
         self.show_lag(&statistics);
     }
 }
@@ -346,6 +378,11 @@ fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
         .iter()
         .map(|element| Partition { topic: element.topic().into(), number: element.partition() })
         .collect()
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    Timestamp::now().as_millisecond()
 }
 
 /// Positions as librdkafka takes them.

@@ -1,6 +1,7 @@
 //! What is published of an outcome: a [`Letter`] to the output topic or the dead-letter topic, and the smaller one that
 //! takes its place where the broker refuses it for its size.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub struct Letter {
     pub kind: &'static str,
     /// Code of a dead letter's reason, else empty.
     pub reason: &'static str,
+    /// Stage that refused the record of a dead letter, else empty.
+    pub stage: &'static str,
     /// Where it goes.
     pub topic: Arc<str>,
     /// The key of the record.
@@ -75,10 +78,11 @@ impl Letters {
         let to_output = |kind, value| Letter {
             kind,
             reason: "",
+            stage: "",
             topic: Arc::clone(&self.output_topic),
             key: outcome.record.key.clone(),
             value,
-            headers: OwnedHeaders::new(),
+            headers: context_headers(outcome),
             form: Form::Whole,
         };
         match &outcome.verdict {
@@ -120,6 +124,7 @@ impl Letters {
         Letter {
             kind: "dead_letter",
             reason: refusal.reason.as_str(),
+            stage: stage.as_str(),
             topic: Arc::clone(&self.dead_letter_topic),
             key: record.key.clone().filter(fits),
             value: record.value.clone().filter(|_| form == Form::Whole),
@@ -143,6 +148,16 @@ impl Letters {
             }
         }
     }
+}
+
+/// `traceparent` and `tracestate` of a traced record, so that whoever reads the result goes on with its trace.
+fn context_headers(outcome: &Outcome) -> OwnedHeaders {
+    let mut context = HashMap::new();
+    outcome.record.span.iter().for_each(|span| span.inject(&mut context));
+    let context: BTreeMap<String, String> = context.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    context
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(KafkaHeader { key, value: Some(value) }))
 }
 
 /// Why the broker refused what was no dead letter; `told` is the reason where it has become one meanwhile.

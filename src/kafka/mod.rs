@@ -1,8 +1,8 @@
 //! Everything that speaks to Kafka, and the only place that names `rdkafka`.
 //!
-//! [`source`] pulls records as a member of a consumer group ([`group`] answers its rebalances). Outcomes leave as [`letter`]s
+//! [`source`] pulls records as a member of a consumer group ([`group`] answers its rebalances, [`lag`] says how far behind it is). Outcomes leave as [`letter`]s
 //! by [`publish`] (at least once) or by [`transaction`] (exactly once), and [`settle`] tells the source. [`dead_letters`] reads
-//! dead letters back. [`follow`] follows results and dead letters for the dashboard, and [`lag`] tells it how far the workers are behind. [`topics`] are made, counted and deleted for `bench`. [`client`] makes the clients, [`settings`] says how, [`embedded`] is a broker inside this process.
+//! dead letters back. [`follow`] follows results and dead letters for the dashboard, and [`group_lag`] tells it how far the workers are behind. [`topics`] are made, counted and deleted for `bench`. [`client`] makes the clients, [`requests`] counts what theirs go through, [`settings`] says how, [`embedded`] is a broker inside this process.
 
 pub mod client;
 pub mod dead_letters;
@@ -10,9 +10,11 @@ pub mod embedded;
 pub mod feed;
 pub mod follow;
 pub mod group;
+pub mod group_lag;
 pub mod lag;
 pub mod letter;
 pub mod publish;
+pub mod requests;
 pub mod settings;
 pub mod settle;
 pub mod source;

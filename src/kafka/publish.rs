@@ -13,8 +13,9 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use super::Settings;
-use super::client::{self, Error, Logged};
+use super::client::{self, Error};
 use super::letter::{Letter, Letters, refusal};
+use super::requests::{Counted, STATISTICS_MS};
 use super::settle::Settler;
 use crate::message::Outcome;
 
@@ -23,10 +24,10 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Shared by the deliveries under way.
 struct Publishing {
-    producer: FutureProducer<Logged>,
+    producer: FutureProducer<Counted>,
     /// Sends every message by itself. A broker refuses a batch as a whole, so a message that was refused is sent again
     /// alone before the fault is called its own.
-    alone: FutureProducer<Logged>,
+    alone: FutureProducer<Counted>,
     letters: Letters,
     settler: Settler,
 }
@@ -39,9 +40,11 @@ pub struct Publisher {
 impl Publisher {
     /// Makes the producer.
     pub fn new(settings: &Settings, letters: Letters, settler: Settler) -> Result<Self, Error> {
-        let producer = client::producer(settings).create_with_context(Logged).map_err(Error::client)?;
-        let alone = client::producer(settings).set("batch.num.messages", "1").create_with_context(Logged);
-        let alone = alone.map_err(Error::client)?;
+        let mut config = client::producer(settings);
+        config.set("statistics.interval.ms", STATISTICS_MS);
+        let counted = || Counted::new("producer", &settler.metrics);
+        let producer = config.create_with_context(counted()).map_err(Error::client)?;
+        let alone = config.set("batch.num.messages", "1").create_with_context(counted()).map_err(Error::client)?;
         Ok(Self { shared: Arc::new(Publishing { producer, alone, letters, settler }) })
     }
 
@@ -101,6 +104,7 @@ impl Publishing {
                 letter = self.letters.reduced(&letter, &outcome, code);
             }
             alone = true;
+            self.settler.metrics.publish_retries.inc();
             delivery = enqueue(&self.alone, &letter).await;
         }
         self.settler.settle(&outcome, &letter, started);
@@ -108,7 +112,7 @@ impl Publishing {
     }
 }
 
-async fn enqueue(producer: &FutureProducer<Logged>, letter: &Letter) -> Result<DeliveryFuture, KafkaError> {
+async fn enqueue(producer: &FutureProducer<Counted>, letter: &Letter) -> Result<DeliveryFuture, KafkaError> {
     loop {
         let mut message = FutureRecord::<[u8], [u8]>::to(&letter.topic).headers(letter.headers.clone());
         message.key = letter.key.as_deref();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
+use jiff::Timestamp;
 
 use super::letter::Letter;
 use crate::health::Health;
-use crate::message::Outcome;
-use crate::metrics::Metrics;
+use crate::message::{Outcome, Verdict};
+use crate::metrics::{Metrics, Readings};
 use crate::offsets::Settled;
 
 /// Where word of acknowledged outcomes goes.
@@ -21,6 +22,8 @@ pub struct Settler {
     pub health: Arc<Health>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Counts what results say.
+    pub readings: Readings,
 }
 
 impl Settler {
@@ -30,6 +33,21 @@ impl Settler {
         self.metrics.outcomes.with_label_values(&[letter.kind, letter.reason]).inc();
         self.metrics.stage_seconds.with_label_values(&["publish"]).observe(started.elapsed().as_secs_f64());
         self.metrics.post_seconds.observe(position.pulled_at.elapsed().as_secs_f64());
+        if let Some(published) = outcome.record.timestamp {
+            let since = Timestamp::now().duration_since(published).as_secs_f64();
+            self.metrics.end_to_end_seconds.observe(since.max(0.0));
+        }
+        match &outcome.verdict {
+            Verdict::Scored(scored) if letter.kind == "result" => self.readings.count(scored),
+            _ if letter.kind == "dead_letter" => {
+                self.metrics.dead_letters.with_label_values(&[letter.stage, letter.reason]).inc();
+            }
+            _ => {}
+        }
+        if let Some(span) = &outcome.record.span {
+            span.stage("publish", started);
+            span.ended(letter.kind, letter.reason);
+        }
         self.health.progress();
         // Fails only once the source has given up waiting.
         let _ = self.settled.send(Settled::of(&position.place, &position.assignment, position.sequence));
@@ -40,6 +58,7 @@ impl Settler {
         let revoked = outcome.record.position.assignment.is_revoked();
         if revoked {
             self.metrics.outcomes.with_label_values(&["dropped", ""]).inc();
+            outcome.record.span.iter().for_each(|span| span.ended("dropped", ""));
         }
         revoked
     }

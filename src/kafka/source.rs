@@ -13,16 +13,17 @@ use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 
 use super::Settings;
 use super::client::{self, Error};
 use super::group::{Group, Membership, Settling};
 use crate::budget::{Budget, Limits};
 use crate::health::Health;
-use crate::message::{Header, Origin, Position, Record, replayed_origin};
+use crate::message::{Header, Headers, Origin, Position, Record, replayed_origin};
 use crate::metrics::Metrics;
 use crate::offsets::{Partition, Settled};
+use crate::traces::Tracer;
 
 /// How long one wait for room or one poll takes at most: how soon a stop or a commit is noticed.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,6 +46,8 @@ pub struct Wiring {
     pub health: Arc<Health>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Traces, where that is asked for.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The puller; see [`Source::run`].
@@ -58,7 +61,8 @@ pub struct Source {
     /// How long it waits for room before it pauses the partitions.
     patience: Duration,
     without_room_since: Option<Instant>,
-    paused: bool,
+    /// Set while the partitions are paused: up to when that is counted.
+    paused_since: Option<Instant>,
     wiring: Wiring,
 }
 
@@ -85,7 +89,7 @@ impl Source {
             committed_at: Instant::now(),
             patience: settings.patience(),
             without_room_since: None,
-            paused: false,
+            paused_since: None,
             wiring,
         })
     }
@@ -115,7 +119,10 @@ impl Source {
             if self.group().take_broken() {
                 self.join_anew()?;
             }
-            if self.wait_for_room() {
+            let asked = Instant::now();
+            let has_room = self.wait_for_room();
+            self.wiring.metrics.room_wait_seconds.inc_by(asked.elapsed().as_secs_f64());
+            if has_room {
                 self.resume();
                 self.poll(TICK)?;
             } else {
@@ -180,15 +187,18 @@ impl Source {
         let offset = message.offset();
         let partition = Partition { topic: Arc::clone(&self.topic), number: message.partition() };
         self.tell_lost(&partition, offset);
-        let Some((assignment, sequence)) = self.group().with_ledger(|ledger| ledger.deliver(&partition, offset)) else {
-            return;
-        };
+        let timestamp = message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let at = timestamp.unwrap_or_else(Timestamp::now).as_millisecond();
+        let delivered = self.group().with_ledger(|ledger| ledger.deliver(&partition, offset, at));
+        let Some((assignment, sequence)) = delivered else { return };
         let headers = headers(message);
         let payload = [message.key(), message.payload()].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
         let bytes =
             payload + headers.iter().map(|h| h.key.len() + h.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         self.wiring.metrics.records.inc();
         self.wiring.metrics.record_bytes.inc_by(bytes as u64);
+        let tracer = self.wiring.tracer.as_ref();
+        let span = tracer.map(|tracer| tracer.record(&Headers(&headers), &self.topic, partition.number, offset));
         let place = Origin { topic: partition.topic, partition: partition.number, offset };
         let origin = replayed_origin(&headers).unwrap_or_else(|| place.clone());
         let permit = self.wiring.budget.admit(bytes);
@@ -197,8 +207,9 @@ impl Source {
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
             headers,
-            timestamp: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            timestamp,
             fetched: None,
+            span,
         };
         // Only fails when the pipeline is gone, which the worker notices by itself.
         let _ = self.wiring.records.send(record);
@@ -226,7 +237,8 @@ impl Source {
         if since.elapsed() < self.patience {
             return Ok(());
         }
-        if self.group().take_assignment_changed() || !self.paused {
+        self.count_pause();
+        if self.group().take_assignment_changed() || self.paused_since.is_none() {
             self.wiring.metrics.pauses.inc();
             tracing::info!("pausing: nothing left the pipeline for {} s", self.patience.as_secs());
             self.pause();
@@ -237,18 +249,27 @@ impl Source {
     fn pause(&mut self) {
         let paused = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment));
         match paused {
-            Ok(()) => self.paused = true,
+            Ok(()) => self.paused_since = self.paused_since.or_else(|| Some(Instant::now())),
             Err(error) => tracing::warn!(%error, "cannot pause"),
+        }
+    }
+
+    fn count_pause(&mut self) {
+        if let Some(since) = &mut self.paused_since {
+            let now = Instant::now();
+            self.wiring.metrics.paused_seconds.inc_by(now.duration_since(*since).as_secs_f64());
+            *since = now;
         }
     }
 
     fn resume(&mut self) {
         self.without_room_since = None;
-        if !self.paused {
+        self.count_pause();
+        if self.paused_since.is_none() {
             return;
         }
         match self.consumer.assignment().and_then(|assignment| self.consumer.resume(&assignment)) {
-            Ok(()) => self.paused = false,
+            Ok(()) => self.paused_since = None,
             Err(error) => tracing::warn!(%error, "cannot resume"),
         }
     }
@@ -278,7 +299,7 @@ impl Source {
 }
 
 pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    let headers = message.headers().into_iter().flat_map(rdkafka::message::Headers::iter);
     headers
         .map(|header| Header { key: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
         .collect()

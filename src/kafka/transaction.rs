@@ -30,8 +30,10 @@ use super::Settings;
 use super::client::{self, Error};
 use super::group::Membership;
 use super::letter::{Letter, Letters};
+use super::requests::STATISTICS_MS;
 use super::settle::Settler;
 use crate::message::Outcome;
+use crate::metrics::Metrics;
 use crate::offsets::{NextOffset, Partition};
 use crate::retry;
 
@@ -74,7 +76,7 @@ impl Transactions {
     /// A broker that does not answer, knows no transactions, or does not permit them.
     pub fn new(settings: &Settings, letters: Letters, settler: Settler, membership: Membership) -> Result<Self, Error> {
         let transactional_id = client::transactional_id(settings);
-        let producer = Arc::new(connect(settings, &transactional_id, FIRST_CALL)?);
+        let producer = Arc::new(connect(settings, &transactional_id, &settler.metrics, FIRST_CALL)?);
         Ok(Self {
             settings: settings.clone(),
             transactional_id,
@@ -262,6 +264,7 @@ impl Transactions {
     fn reduce(&self, held: &mut [Held], refused: &[(usize, RDKafkaErrorCode)]) -> Result<(), Error> {
         for (place, code) in refused {
             let Some(held) = held.get_mut(*place) else { continue };
+            self.settler.metrics.publish_retries.inc();
             if !held.suspect {
                 held.suspect = true;
             } else if held.letter.is_last_resort() {
@@ -280,7 +283,7 @@ impl Transactions {
         self.count("fenced");
         let mut pauses = retry::pauses();
         while !self.membership.has_left() {
-            match connect(&self.settings, &self.transactional_id, CALL) {
+            match connect(&self.settings, &self.transactional_id, &self.settler.metrics, CALL) {
                 Ok(producer) => {
                     self.producer = Arc::new(producer);
                     break;
@@ -339,8 +342,10 @@ fn offsets(held: &[Held]) -> Vec<(Partition, NextOffset)> {
     last.into_iter().collect()
 }
 
-fn connect(settings: &Settings, id: &str, timeout: Duration) -> Result<Transactional, Error> {
-    let producer = client::transactional_producer(settings, id).create_with_context(Deliveries::default());
+fn connect(settings: &Settings, id: &str, metrics: &Metrics, timeout: Duration) -> Result<Transactional, Error> {
+    let mut config = client::transactional_producer(settings, id);
+    config.set("statistics.interval.ms", STATISTICS_MS);
+    let producer = config.create_with_context(Deliveries::new(metrics));
     let producer: Transactional = producer.map_err(Error::client)?;
     match producer.init_transactions(timeout) {
         Ok(()) => Ok(producer),
@@ -360,7 +365,7 @@ mod tests {
     use super::*;
 
     fn producer() -> Arc<Transactional> {
-        let producer = rdkafka::ClientConfig::new().create_with_context(Deliveries::default());
+        let producer = rdkafka::ClientConfig::new().create_with_context(Deliveries::new(&Metrics::new()));
         Arc::new(producer.expect("a producer without a broker"))
     }
 

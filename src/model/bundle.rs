@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::reference::Reference;
+
 const MANIFEST: &str = "bundle.toml";
 const TOKENIZER: &str = "tokenizer.json";
 /// Every bundle has these, and `tagger.onnx` where it has a `[tagger]`.
@@ -158,6 +160,8 @@ pub struct Bundle {
     pub tokenizer: PathBuf,
     /// Where the bundle has one.
     pub tagger: Option<Tagger>,
+    /// What drift is measured against, where the bundle tells it.
+    pub reference: Option<Reference>,
 }
 
 /// `bundle.toml` as written.
@@ -176,6 +180,7 @@ struct Manifest {
     text: TextSection,
     fields: Vec<Field>,
     tagger: Option<TaggerSection>,
+    reference: Option<Reference>,
     files: BTreeMap<String, String>,
 }
 
@@ -226,6 +231,7 @@ impl Bundle {
             max_tokens: manifest.text.max_tokens,
             tokenizer: dir.join(TOKENIZER),
             tagger,
+            reference: manifest.reference,
         })
     }
 
@@ -245,6 +251,7 @@ impl Manifest {
         self.check_sizes()?;
         self.check_fields()?;
         self.check_tagger()?;
+        self.check_reference()?;
         self.check_files()
     }
 
@@ -299,6 +306,14 @@ impl Manifest {
         let threshold = tagger.threshold;
         require(threshold > 0.0 && threshold <= 1.0, "tagger.threshold", || format!("{threshold} is not in (0, 1]"))?;
         require(tagger.max_tags > 0, "tagger.max_tags", || "0; without a tag there is nothing to infer".into())
+    }
+
+    fn check_reference(&self) -> Result<(), BundleError> {
+        let Some(reference) = &self.reference else { return Ok(()) };
+        let labels: Vec<_> = self.labels.iter().map(|label| label.name.as_str()).collect();
+        let fields: Vec<_> = self.fields.iter().map(|field| field.name.as_str()).collect();
+        let broken = |(key, problem): (&str, String)| BundleError::Key { key: key.into(), problem };
+        reference.check(&labels, &fields).map_err(broken)
     }
 
     fn check_files(&self) -> Result<(), BundleError> {

@@ -69,6 +69,35 @@ fn a_broken_promise_is_refused_by_its_key() {
     }
 }
 
+const REFERENCE: &str = "[reference]\nposts = 40\nlabels = { negative = 0.25, neutral = 0.25, positive = 0.5 }\n\
+    confidence = [0, 0, 0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.25, 0.25]\nmissing = { caption = 0.0, tags = 1.0, context = 0.5 }\n\n[files]\n";
+
+#[test]
+fn a_reference_is_optional_and_read_whole() {
+    assert_eq!(Bundle::open(&folder("tiny")).expect("whole").reference, None);
+    let copy = altered(|manifest| manifest.replacen("[files]\n", REFERENCE, 1));
+    let reference = Bundle::open(copy.path()).expect("whole").reference.expect("a reference");
+    assert_eq!((reference.posts, reference.confidence[3], reference.missing["tags"]), (40, 0.1, 1.0));
+}
+
+#[test]
+fn a_reference_that_cannot_be_is_refused_by_its_key() {
+    for (from, to, expected) in [
+        ("posts = 40", "posts = 0", "reference.posts: 0"),
+        ("neutral = 0.25", "neutrall = 0.25", "reference.labels: \"neutrall\" is none of negative, neutral, positive"),
+        (", neutral = 0.25", "", "reference.labels: \"neutral\" is not there"),
+        ("neutral = 0.25", "neutral = 0.5", "reference.labels: the shares sum to 1.2500, not to 1"),
+        ("[0, 0, 0,", "[0, 0,", "reference.confidence: 9 shares, 10 are wanted"),
+        ("[0, 0, 0,", "[-0.1, 0.1, 0,", "reference.confidence: -0.1 is not in [0, 1]"),
+        ("tags = 1.0", "tags = 1.01", "reference.missing: 1.01 is not in [0, 1]"),
+        ("tags = 1.0", "place = 1.0", "reference.missing: \"place\" is none of"),
+    ] {
+        assert!(REFERENCE.contains(from), "{from}");
+        let found = refusal("[files]\n", &REFERENCE.replacen(from, to, 1));
+        assert!(found.starts_with(&format!("bundle.toml: {expected}")), "{to}: {found}");
+    }
+}
+
 #[test]
 fn unknown_keys_and_values_are_refused_with_their_line() {
     for (from, to, expected) in [

@@ -168,6 +168,9 @@ fn run_texts(
     }
     let feeds = [("input_ids", (&ids).into()), ("attention_mask", (&mask).into())];
     let [embedding] = graph.run(&feeds, texts.len(), metrics)?;
+    let (computed, own) = (graph.rows_run(texts.len()) * tokens, texts.iter().map(|(_, text)| text.len()).sum());
+    metrics.tokens.inc_by(computed as u64);
+    metrics.padding_tokens.inc_by(computed.saturating_sub(own) as u64);
     ranked(graph.file(), embedding)
 }
 

@@ -17,6 +17,7 @@ use super::device::{self, Bound};
 use super::error::ModelError;
 use super::{Provider, Settings, onnx, runtime};
 use crate::metrics::Metrics;
+use crate::traces;
 
 /// An input of a run, its rows along the first axis.
 #[derive(Debug)]
@@ -113,6 +114,11 @@ impl Graph {
         self.bound = Some(Bound::to(&self.session, memory.expect("memory")).expect("bound"));
     }
 
+    /// Rows that are computed where `rows` are wanted.
+    pub fn rows_run(&self, rows: usize) -> usize {
+        if self.bound.is_some() { device::filled_up(rows) } else { rows }
+    }
+
     /// Runs the graph over `rows` rows. The outputs come in the order of the contract.
     pub fn run<const N: usize>(
         &mut self,
@@ -123,11 +129,13 @@ impl Graph {
         let &Contract { file: graph, stage, outputs: ports, .. } = self.contract;
         let failed = |source| ModelError::Run { graph, source };
         let started = Instant::now();
-        let (outputs, ran) = match &mut self.bound {
-            Some(bound) => (bound.run(&mut self.session, feeds).map_err(failed)?, device::filled_up(rows)),
-            None => (run_lent(&mut self.session, feeds).map_err(failed)?, rows),
+        let ran = self.rows_run(rows);
+        let outputs = match &mut self.bound {
+            Some(bound) => bound.run(&mut self.session, feeds).map_err(failed)?,
+            None => run_lent(&mut self.session, feeds).map_err(failed)?,
         };
         metrics.stage_seconds.with_label_values(&[stage]).observe(started.elapsed().as_secs_f64());
+        traces::graph(stage, started);
         let mut arrays = Vec::with_capacity(N);
         for port in ports {
             let value = outputs.get(port.name).ok_or_else(|| wrong(graph, port, "the run did not give it".into()))?;

@@ -10,6 +10,7 @@ mod fuse;
 mod graph;
 mod onnx;
 mod query;
+mod reference;
 mod relevance;
 mod rerun;
 mod runtime;

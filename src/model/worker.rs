@@ -7,6 +7,7 @@ use super::{Model, ModelError};
 use crate::error::{Reason, Refusal, Stage};
 use crate::message::{Flag, ModelInput, Outcome, Prediction, Prepared, Scored, Verdict};
 use crate::metrics::Metrics;
+use crate::traces::BatchSpan;
 
 /// Posts of the warm-up after a failure: one with every field and one with none.
 const PROBE: usize = 2;
@@ -17,7 +18,8 @@ const PROBE: usize = 2;
 /// Only where the fault is the worker's: no outcome of this batch may then be published.
 pub fn score(model: &mut Model, batch: Vec<Prepared>, metrics: &Metrics) -> Result<Vec<Outcome>, ModelError> {
     let inputs: Vec<&ModelInput> = batch.iter().map(|prepared| &prepared.input).collect();
-    let verdicts = bisect(&inputs, &mut Measured { model, metrics })?;
+    let span = BatchSpan::start(batch.iter().filter_map(|prepared| prepared.record.span.as_ref()), batch.len());
+    let verdicts = BatchSpan::during(span, || bisect(&inputs, &mut Measured { model, metrics }))?;
     let fields = model.fields();
     Ok(batch.into_iter().zip(verdicts).map(|(prepared, verdict)| outcome(prepared, verdict, fields)).collect())
 }
@@ -36,7 +38,7 @@ struct Measured<'a> {
 
 impl Scorer for Measured<'_> {
     fn predict(&mut self, inputs: &[&ModelInput]) -> Result<Vec<Prediction>, ModelError> {
-        self.model.predict(inputs, self.metrics)
+        self.model.predict(inputs, self.metrics).inspect_err(|_| self.metrics.batch_failures.inc())
     }
 
     fn probe(&mut self) -> Result<(), ModelError> {
@@ -201,7 +203,15 @@ mod tests {
         };
         let tags = tags.iter().map(ToString::to_string).collect();
         Prepared {
-            record: Record { position, key: None, value: None, headers: vec![], timestamp: None, fetched: None },
+            record: Record {
+                position,
+                key: None,
+                value: None,
+                headers: vec![],
+                timestamp: None,
+                fetched: None,
+                span: None,
+            },
             facts: Facts { id: "post".into(), source: None, published_at: None, tags },
             input,
             flags: vec![Flag::TextTruncated],

@@ -11,7 +11,7 @@ fn partition(number: i32) -> Partition {
 }
 
 fn deliver(ledger: &mut Ledger, offset: i64) -> Settled {
-    let (assignment, sequence) = ledger.deliver(&partition(0), offset).expect("assigned");
+    let (assignment, sequence) = ledger.deliver(&partition(0), offset, 0).expect("assigned");
     Settled { partition: partition(0), generation: assignment.generation, sequence }
 }
 
@@ -47,10 +47,26 @@ fn what_an_ended_assignment_settles_is_ignored() {
 fn revoking_tells_the_records_on_their_way() {
     let mut ledger = Ledger::default();
     ledger.assign(partition(0));
-    let (assignment, _) = ledger.deliver(&partition(0), 0).expect("assigned");
+    let (assignment, _) = ledger.deliver(&partition(0), 0, 0).expect("assigned");
     ledger.revoke(&partition(0));
     assert!(assignment.is_revoked());
-    assert_eq!(ledger.deliver(&partition(0), 1).map(|(_, sequence)| sequence), None);
+    assert_eq!(ledger.deliver(&partition(0), 1, 0).map(|(_, sequence)| sequence), None);
+}
+
+#[test]
+fn the_oldest_unsettled_and_the_newest_settled_tell_when_they_were_published() {
+    let mut ledger = Ledger::default();
+    ledger.assign(partition(0));
+    assert_eq!(ledger.published(&partition(0)), (None, None));
+    let settled = [(10, 700), (11, 500), (12, 900)].map(|(offset, at)| {
+        let (assignment, sequence) = ledger.deliver(&partition(0), offset, at).expect("assigned");
+        Settled { partition: partition(0), generation: assignment.generation, sequence }
+    });
+    assert_eq!(ledger.published(&partition(0)), (Some(700), None));
+    ledger.settle(&settled[1]);
+    assert_eq!(ledger.published(&partition(0)), (Some(700), None));
+    ledger.settle(&settled[0]);
+    assert_eq!(ledger.published(&partition(0)), (Some(900), Some(700)));
 }
 
 #[test]
@@ -175,7 +191,7 @@ impl World {
         let Some(next) = self.next.get(&number) else { return false };
         let records = &self.topic[usize::try_from(number).expect("small")];
         let Some(offset) = records.iter().copied().find(|offset| offset >= next) else { return false };
-        let (assignment, sequence) = self.ledger.deliver(&partition(number), offset).expect("assigned");
+        let (assignment, sequence) = self.ledger.deliver(&partition(number), offset, 0).expect("assigned");
         let settled = Settled { partition: partition(number), generation: assignment.generation, sequence };
         self.on_their_way.push((offset, assignment, settled));
         self.next.insert(number, offset + 1);

@@ -8,19 +8,24 @@ use serde_json::Value;
 use crate::support::kafka::Topics;
 use crate::support::photos::{TestPost, posts};
 use crate::support::process::WorkerProcess;
-use crate::support::wait_until_async;
+use crate::support::{PATIENCE, wait_until_async};
 
 pub fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("connects");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
-    let status = answer.split_whitespace().nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    let body = answer.split_once("\r\n\r\n").expect("a body").1.to_owned();
-    (status, body)
+    try_get(address, path).expect("an answer")
 }
 
-fn json(body: &str) -> Value {
+/// Status and body; `None` of a port that does not answer, or not in time.
+pub fn try_get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+pub fn json(body: &str) -> Value {
     let (start, end) = (body.find('{').expect("an object"), body.rfind('}').expect("an object"));
     serde_json::from_str(&body[start..=end]).expect("JSON")
 }

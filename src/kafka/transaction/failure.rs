@@ -8,9 +8,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::statistics::Statistics;
 
 use crate::kafka::client::{Error, Logged};
 use crate::kafka::letter::refusal;
+use crate::kafka::requests::Requests;
+use crate::metrics::Metrics;
 
 /// How long a call may take at most, whatever limit it was given: librdkafka's wait for a group's coordinator was
 /// seen to outlast its own by minutes.
@@ -80,12 +83,18 @@ pub(in crate::kafka) const fn is_denied(code: RDKafkaErrorCode) -> bool {
 }
 
 /// Errors of deliveries, which come on librdkafka's thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deliveries {
     failed: Mutex<Vec<(usize, KafkaError, String)>>,
+    requests: Requests,
 }
 
 impl Deliveries {
+    /// None yet.
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self { failed: Mutex::default(), requests: Requests::new("producer", metrics) }
+    }
+
     /// Forgets the deliveries of the last transaction.
     pub(super) fn start_anew(&self) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -114,6 +123,10 @@ impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
         Logged.error(error, reason);
     }
+
+    fn stats(&self, statistics: Statistics) {
+        self.requests.count(&statistics);
+    }
 }
 
 impl ProducerContext for Deliveries {
@@ -134,7 +147,9 @@ mod tests {
     fn failed(errors: &[RDKafkaErrorCode]) -> Option<Failure> {
         let error =
             |(place, code): (usize, &RDKafkaErrorCode)| (place, KafkaError::MessageProduction(*code), "t".into());
-        Deliveries { failed: Mutex::new(errors.iter().enumerate().map(error).collect()) }.failure()
+        let deliveries = Deliveries::new(&Metrics::new());
+        deliveries.failed.lock().expect("not poisoned").extend(errors.iter().enumerate().map(error));
+        deliveries.failure()
     }
 
     #[test]

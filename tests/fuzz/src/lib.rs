@@ -133,6 +133,14 @@ impl Decoding {
             pulled_at: Instant::now(),
         };
         let headers = input.headers.into_iter().map(header).collect();
-        Record { position, key: None, value: Some(Bytes::from(input.value)), headers, timestamp: None, fetched: None }
+        Record {
+            position,
+            key: None,
+            value: Some(Bytes::from(input.value)),
+            headers,
+            timestamp: None,
+            fetched: None,
+            span: None,
+        }
     }
 }

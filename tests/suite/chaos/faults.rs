@@ -20,6 +20,10 @@ const PARTITIONS: i32 = 6;
 const PACE: Pace = Pace { per_second: 160, backlog: 200 };
 /// A group that publishes nothing for so long, with nothing done to it, has stalled.
 const STALLED: Duration = Duration::from_mins(1);
+/// How often it is asked whether every partition has an owner.
+const ASKED: Duration = Duration::from_secs(1);
+/// How long a partition without an owner may be one: far longer than any rebalance takes here.
+const OWNERLESS: Duration = Duration::from_secs(20);
 /// librdkafka's name for the workers' clients.
 const CLIENT_ID: &str = "sentistream";
 
@@ -45,6 +49,8 @@ struct Scenario<'a> {
     feeder: Option<Feeder>,
     watcher: Watcher,
     runtime: Runtime,
+    asked: Instant,
+    ownerless_since: Option<Instant>,
     complaints: Vec<String>,
 }
 
@@ -57,8 +63,17 @@ pub fn run(arena: &mut Arena<'_>, mode: Mode, name: &str, steps: &[Step]) -> Row
     let watcher = Watcher::start(&topics);
     let feeder = Feeder::start(&topics, Arc::clone(&records), Arc::clone(&watcher.progress), PACE);
     let fleet = Fleet::new(&topics, arena.folder, mode);
-    let mut scenario =
-        Scenario { broker: arena.broker, topics, fleet, feeder: Some(feeder), watcher, runtime, complaints: vec![] };
+    let mut scenario = Scenario {
+        broker: arena.broker,
+        topics,
+        fleet,
+        feeder: Some(feeder),
+        watcher,
+        runtime,
+        asked: Instant::now(),
+        ownerless_since: None,
+        complaints: vec![],
+    };
     let recoveries = scenario.suffer(mode, steps);
     scenario.settle(&records, Row::new(mode, name, steps.len(), recoveries), mode)
 }
@@ -197,6 +212,24 @@ impl Scenario<'_> {
         }
     }
 
+    /// Where named workers have left a partition without an owner (docs/guarantees.md: they may), one more joins, as whoever
+    /// is alerted would have it: nothing may be lost by that either.
+    fn call_for_an_owner(&mut self) {
+        if !self.fleet.is_named() || self.asked.elapsed() < ASKED {
+            return;
+        }
+        self.asked = Instant::now();
+        let is_ownerless = self.fleet.assigned_partitions().is_some_and(|assigned| assigned < i64::from(PARTITIONS));
+        if !is_ownerless {
+            self.ownerless_since = None;
+        } else if self.ownerless_since.get_or_insert_with(Instant::now).elapsed() > OWNERLESS {
+            println!("a partition had no owner for {} s, and all workers ran: another joins", OWNERLESS.as_secs());
+            self.fleet.join();
+            self.fleet.called += 1;
+            self.ownerless_since = None;
+        }
+    }
+
     /// Waits for a condition; what does not come is a complaint, so that the rest is still looked at.
     fn expect(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> bool {
         let deadline = Instant::now() + PATIENCE;
@@ -205,6 +238,7 @@ impl Scenario<'_> {
                 self.complaints.push(format!("waited {} s until {what}", PATIENCE.as_secs()));
                 return false;
             }
+            self.call_for_an_owner();
             self.pause(Duration::from_millis(20));
         }
         true
@@ -223,6 +257,7 @@ impl Scenario<'_> {
         verdict.complaints.append(&mut self.complaints);
         verdict.complaints.append(&mut self.fleet.complaints);
         verdict.fenced = self.fleet.fenced;
+        verdict.called = self.fleet.called;
         row.with(verdict)
     }
 
@@ -240,6 +275,7 @@ impl Scenario<'_> {
                 self.complaints.push(format!("nothing new is published for {} s: stalled", STALLED.as_secs()));
                 return;
             }
+            self.call_for_an_owner();
             self.pause(Duration::from_millis(100));
         }
     }

@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 
+use crate::admin;
 use crate::support::kafka::Topics;
 use crate::support::process::{bound_sentistream, signal};
 use crate::support::wait_until;
@@ -60,6 +61,8 @@ pub struct Fleet {
     /// Static members that their own rejoin has fenced: where a frozen broker answers their first one too, librdkafka gives
     /// up, and so does the worker, for its supervisor to start it again.
     pub fenced: usize,
+    /// Workers that joined because a partition had no owner.
+    pub called: usize,
     /// What no worker should do.
     pub complaints: Vec<String>,
 }
@@ -75,6 +78,7 @@ impl Fleet {
             members: BTreeMap::new(),
             leaving: vec![],
             fenced: 0,
+            called: 0,
             complaints: vec![],
         }
     }
@@ -118,6 +122,23 @@ impl Fleet {
         let _ = child.kill();
         child.wait().expect("waits");
         self.start(number);
+    }
+
+    /// Whether its workers have names that outlive them (static members).
+    pub const fn is_named(&self) -> bool {
+        self.mode.is_exact()
+    }
+
+    /// Partitions assigned to all workers together; `None` while one of them does not tell.
+    pub fn assigned_partitions(&self) -> Option<i64> {
+        self.members.keys().map(|number| self.assigned_to(*number)).sum()
+    }
+
+    fn assigned_to(&self, number: usize) -> Option<i64> {
+        let log = fs::read_to_string(self.log(number)).ok()?;
+        let address = log.lines().rfind(|line| line.contains("admin port"))?.split("address=").nth(1)?;
+        let (_, ready) = admin::try_get(address.split_whitespace().next()?, "/readyz")?;
+        admin::json(&ready)["assigned_partitions"].as_i64()
     }
 
     /// SIGSTOP or SIGCONT.

@@ -38,14 +38,14 @@ impl Row {
 /// Prints the table.
 pub fn print(rows: &[Row]) {
     println!(
-        "\n{:<14} {:<42} {:>6} {:>7} {:>5} {:>7} {:>12} {:>6}  recovery, s: median / max",
-        "mode", "faults of kind", "faults", "fed", "lost", "doubled", "out of order", "fenced"
+        "\n{:<14} {:<42} {:>6} {:>7} {:>5} {:>7} {:>12} {:>6} {:>6}  recovery, s: median / max",
+        "mode", "faults of kind", "faults", "fed", "lost", "doubled", "out of order", "fenced", "called"
     );
     for row in rows {
-        let Verdict { fed, lost, doubled, out_of_order, fenced, .. } = row.verdict;
+        let Verdict { fed, lost, doubled, out_of_order, fenced, called, .. } = row.verdict;
         let seconds = |recovery: Option<&Duration>| recovery.map_or("-".into(), |r| format!("{:.1}", r.as_secs_f64()));
         println!(
-            "{:<14} {:<42} {:>6} {fed:>7} {lost:>5} {doubled:>7} {out_of_order:>12} {fenced:>6}  {} / {}",
+            "{:<14} {:<42} {:>6} {fed:>7} {lost:>5} {doubled:>7} {out_of_order:>12} {fenced:>6} {called:>6}  {} / {}",
             row.mode.name(),
             row.name,
             row.faults,

@@ -20,6 +20,8 @@ pub struct Verdict {
     pub out_of_order: usize,
     /// Workers that were fenced and started again.
     pub fenced: usize,
+    /// Workers that joined because a partition had no owner.
+    pub called: usize,
     /// Everything that should not be, in words.
     pub complaints: Vec<String>,
 }

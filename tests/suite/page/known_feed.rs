@@ -26,7 +26,9 @@ fn feed(prefix: &str, count: usize) -> Vec<TestPost> {
         let id = format!("{prefix}-{number}");
         let mut post = TestPost::binary(&id, &format!("image/{kind}"), image, metadata);
         post.headers.retain(|(key, _)| key != "ce_source");
-        let at = Timestamp::now() - SignedDuration::from_mins(40 * i64::try_from(number).expect("few")) - SignedDuration::from_secs(5);
+        let at = Timestamp::now()
+            - SignedDuration::from_mins(40 * i64::try_from(number).expect("few"))
+            - SignedDuration::from_secs(5);
         let source = if number.is_multiple_of(2) { "instagram/acme" } else { "tiktok/acme" };
         for (key, value) in [("ce_source", source.to_owned()), ("ce_time", at.to_string())] {
             post.headers.push((key.into(), value.into_bytes()));
@@ -57,7 +59,10 @@ fn counted<'r>(results: impl IntoIterator<Item = &'r Value>) -> Counted {
 
 /// The results that are on the topic.
 fn results(topics: &Topics) -> Vec<Value> {
-    tokio::task::block_in_place(|| topics.read_all(&topics.output())).iter().map(crate::support::kafka::Read::json).collect()
+    tokio::task::block_in_place(|| topics.read_all(&topics.output()))
+        .iter()
+        .map(crate::support::kafka::Read::json)
+        .collect()
 }
 
 async fn assert_shown(browser: &Browser, counted: &Counted) {
@@ -65,7 +70,8 @@ async fn assert_shown(browser: &Browser, counted: &Counted) {
     assert_eq!(browser.text("#total-polarity").await, signed(counted.mean));
     let labels = texts(browser, "#labels .legend .name").await;
     let values = texts(browser, "#labels .legend .value").await;
-    let shown: BTreeMap<String, usize> = labels.into_iter().zip(values.iter().map(|value| value.parse().expect("a count"))).collect();
+    let shown: BTreeMap<String, usize> =
+        labels.into_iter().zip(values.iter().map(|value| value.parse().expect("a count"))).collect();
     assert_eq!(shown, counted.labels);
 }
 
@@ -87,9 +93,19 @@ async fn the_page_tells_what_the_results_topic_says_and_misses_nothing() {
     let published = results(&topics);
     assert_shown(&browser, &counted(&published)).await;
     browser.wait_within(SOON, "the dead letter is told", "document.querySelector('#health-letters .figure').textContent === '1' && document.getElementById('health-reasons').textContent.includes('not_json')").await;
-    let bundle = format!("{} {}", published[0]["model"]["bundle"].as_str().expect("text"), published[0]["model"]["version"].as_str().expect("text"));
+    let bundle = format!(
+        "{} {}",
+        published[0]["model"]["bundle"].as_str().expect("text"),
+        published[0]["model"]["version"].as_str().expect("text")
+    );
     assert_eq!(browser.text("#health-bundle .figure").await, bundle);
-    browser.wait_within(SOON, "the worker has no lag", "document.querySelector('#health-lag .figure').textContent === '0 records'").await;
+    browser
+        .wait_within(
+            SOON,
+            "the worker has no lag",
+            "document.querySelector('#health-lag .figure').textContent === '0 records'",
+        )
+        .await;
 
     let more = feed("more", 7);
     topics.feed(&more);
@@ -121,12 +137,26 @@ async fn assert_filters(browser: &Browser, published: &[Value]) {
     browser.click("#sources button[data-key='source tiktok/acme']").await;
     assert_shown(browser, &counted(of_source.iter().copied())).await;
     let tag = of_source.iter().find_map(|result| result["tags"][0].as_str()).expect("a tag");
-    let tagged: Vec<&Value> = of_source.iter().copied().filter(|result| result["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag))).collect();
-    browser.client.find(fantoccini::Locator::Css("#tag")).await.expect("there").send_keys(&format!("{tag}\u{e007}")).await.expect("typed");
+    let tagged: Vec<&Value> = of_source
+        .iter()
+        .copied()
+        .filter(|result| result["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag)))
+        .collect();
+    browser
+        .client
+        .find(fantoccini::Locator::Css("#tag"))
+        .await
+        .expect("there")
+        .send_keys(&format!("{tag}\u{e007}"))
+        .await
+        .expect("typed");
     assert_shown(browser, &counted(tagged.iter().copied())).await;
 
     let address = browser.client.current_url().await.expect("an address");
-    assert!(address.query().is_some_and(|query| query.contains("source=tiktok/acme") && query.contains("tag=")), "{address}");
+    assert!(
+        address.query().is_some_and(|query| query.contains("source=tiktok/acme") && query.contains("tag=")),
+        "{address}"
+    );
     browser.client.back().await.expect("back");
     assert_shown(browser, &counted(of_source.iter().copied())).await;
     browser.client.back().await.expect("back");
@@ -140,18 +170,30 @@ async fn assert_filters(browser: &Browser, published: &[Value]) {
 /// All posts, as the list tells them and as they are saved.
 async fn assert_exports(browser: &Browser, published: &[Value]) {
     let ids = |posts: &Value| -> Vec<String> {
-        let mut ids: Vec<String> = posts.as_array().expect("a list").iter().map(|post| post["id"].as_str().expect("text").to_owned()).collect();
+        let mut ids: Vec<String> = posts
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|post| post["id"].as_str().expect("text").to_owned())
+            .collect();
         ids.sort();
         ids
     };
     let expected = ids(&Value::from(published.to_vec()));
     browser.click("#all-posts").await;
-    browser.wait_for("the posts are there", &format!("document.querySelectorAll('#posts-list .id').length === {}", expected.len())).await;
+    browser
+        .wait_for(
+            "the posts are there",
+            &format!("document.querySelectorAll('#posts-list .id').length === {}", expected.len()),
+        )
+        .await;
     let mut shown = texts(browser, "#posts-list .id .wrap").await;
     shown.sort();
     assert_eq!(shown, expected);
     browser.press("\u{e00c}").await;
-    browser.wait_for("Escape closes them", "!document.getElementById('posts').open && !location.search.includes('posts=')").await;
+    browser
+        .wait_for("Escape closes them", "!document.getElementById('posts').open && !location.search.includes('posts=')")
+        .await;
 
     let saved = fetched_json(browser, &link(browser, "#export-posts-json").await).await;
     assert_eq!(ids(&saved["posts"]), expected);

@@ -14,7 +14,9 @@ use crate::support::browser::Browser;
 
 /// The number of posts that the page tells is so many.
 fn shows(posts: usize) -> String {
-    format!("document.body.dataset.mode === 'shown' && document.getElementById('total-posts').textContent.replace(/\\D/g, '') === '{posts}'")
+    format!(
+        "document.body.dataset.mode === 'shown' && document.getElementById('total-posts').textContent.replace(/\\D/g, '') === '{posts}'"
+    )
 }
 
 /// As the page writes polarities.

@@ -29,7 +29,10 @@ async fn a_stranger_sees_what_happened_and_the_posts_behind_it() {
     browser.wait_for("the story is there", &shows(posts)).await;
 
     let sentences = texts(&browser, "#shifts li").await;
-    let fall = sentences.iter().find(|sentence| sentence.contains("fell from")).unwrap_or_else(|| panic!("a fall: {sentences:?}"));
+    let fall = sentences
+        .iter()
+        .find(|sentence| sentence.contains("fell from"))
+        .unwrap_or_else(|| panic!("a fall: {sentences:?}"));
     assert!(fall.contains(&format!("#{SOUR_TAG}")) && fall.contains(SOUR_SOURCE), "{fall}");
     assert!(sentences.iter().any(|sentence| sentence.contains("rose from")), "{sentences:?}");
     assert!(texts(&browser, "#tags-negative li").await[0].contains(SOUR_TAG));
@@ -41,7 +44,10 @@ async fn a_stranger_sees_what_happened_and_the_posts_behind_it() {
     let negative = texts(&browser, "#posts-list .head b").await.iter().filter(|label| *label == "negative").count();
     assert!(negative > 20, "{negative} of 50 are negative");
     assert!(texts(&browser, "#posts-list .tag").await.contains(&format!("#{SOUR_TAG}")));
-    assert_eq!(browser.run("return document.querySelectorAll('#posts-list .card:first-child .weights dt').length", &[]).await, json!(4));
+    assert_eq!(
+        browser.run("return document.querySelectorAll('#posts-list .card:first-child .weights dt').length", &[]).await,
+        json!(4)
+    );
     assert_eq!(browser.accessibility().await, Vec::<String>::new(), "the posts");
     browser.click("#posts-more").await;
     browser.wait_for("more of them", "document.querySelectorAll('#posts-list .id').length === 100").await;
@@ -49,7 +55,9 @@ async fn a_stranger_sees_what_happened_and_the_posts_behind_it() {
     browser.click("#posts-close").await;
     browser.wait_for("they are closed", "!document.getElementById('posts').open").await;
     browser.goto(shared.as_str()).await;
-    browser.wait_for("who opens the address sees them", "document.querySelectorAll('#posts-list .id').length === 50").await;
+    browser
+        .wait_for("who opens the address sees them", "document.querySelectorAll('#posts-list .id').length === 50")
+        .await;
     browser.press("\u{e00c}").await;
     browser.wait_for("they are closed", "!document.getElementById('posts').open").await;
 
@@ -72,12 +80,16 @@ async fn assert_accessible(browser: &Browser) {
 /// Dragging looks closer, a click opens the posts of a step, and one click goes back.
 async fn assert_pointer(browser: &Browser, posts: usize) {
     browser.drag("#polarity .u-over", 0.3, 0.5).await;
-    browser.wait_for("it is zoomed", "location.search.includes('from=') && !document.body.classList.contains('stale')").await;
+    browser
+        .wait_for("it is zoomed", "location.search.includes('from=') && !document.body.classList.contains('stale')")
+        .await;
     let fewer = browser.text("#total-posts").await.replace(',', "").parse::<usize>().expect("a number");
     assert!(fewer < posts / 2, "{fewer} of {posts}");
     browser.click("#zoom-back").await;
     browser.wait_for("it is back", &shows(posts)).await;
-    assert!(browser.run("return location.search", &[]).await.as_str().is_some_and(|search| search.contains("range=3d")));
+    assert!(
+        browser.run("return location.search", &[]).await.as_str().is_some_and(|search| search.contains("range=3d"))
+    );
 
     browser.drag("#labels .u-over", 0.75, 0.75).await;
     browser.wait_for("the posts of a step", "document.querySelectorAll('#posts-list .id').length > 0").await;
@@ -97,9 +109,19 @@ async fn assert_keys(browser: &Browser, posts: usize) {
     browser.press("\u{e007}").await;
     browser.wait_for("Enter opens the posts", "document.querySelectorAll('#posts-list .id').length > 0").await;
     browser.press("\u{e00c}").await;
-    browser.wait_for("and Escape closes them, back to the chart", "!document.getElementById('posts').open && document.activeElement.matches('#polarity .target')").await;
+    browser
+        .wait_for(
+            "and Escape closes them, back to the chart",
+            "!document.getElementById('posts').open && document.activeElement.matches('#polarity .target')",
+        )
+        .await;
     browser.press("+").await;
-    browser.wait_for("plus looks closer", "location.search.includes('from=') && !document.body.classList.contains('stale')").await;
+    browser
+        .wait_for(
+            "plus looks closer",
+            "location.search.includes('from=') && !document.body.classList.contains('stale')",
+        )
+        .await;
     browser.press("\u{e003}").await;
     browser.wait_for("and backspace goes back", &shows(posts)).await;
     let select = "const target = document.activeElement; for (let at = 0; at < 4; at++) target.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', shiftKey: true, bubbles: true}))";

@@ -14,7 +14,9 @@ async fn screenshots() {
     std::fs::create_dir_all(&folder).expect("folder made");
     let (_topics, dashboard, posts) = super::reading::with_story("page-pictures").await;
     let browser = Browser::start().await;
-    for (name, size, dark) in [("dashboard", DESKTOP, false), ("dashboard-dark", DESKTOP, true), ("dashboard-phone", PHONE, false)] {
+    for (name, size, dark) in
+        [("dashboard", DESKTOP, false), ("dashboard-dark", DESKTOP, true), ("dashboard-phone", PHONE, false)]
+    {
         browser.looks_like(size, dark).await;
         browser.goto(&dashboard.page("?range=3d")).await;
         browser.wait_for("all is there", &shows(posts)).await;

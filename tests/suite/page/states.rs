@@ -26,7 +26,8 @@ async fn a_token_opens_a_page_that_fills_by_itself() {
     assert!(texts(&browser, ".notice:not([hidden])").await[0].contains("sentistream run"), "it says what to do");
     assert_eq!(browser.accessibility().await, Vec::<String>::new(), "empty");
 
-    topics.publish(&topics.output(), &[result("first", 0, Timestamp::now(), 0.8, &json!({"source": "instagram/acme"}))]);
+    topics
+        .publish(&topics.output(), &[result("first", 0, Timestamp::now(), 0.8, &json!({"source": "instagram/acme"}))]);
     browser.wait_for("the first result is there", &shows(1)).await;
     assert_eq!(browser.text("#total-polarity").await, "+0.80");
     browser.close().await;

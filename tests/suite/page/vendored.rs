@@ -11,7 +11,9 @@ fn the_committed_chart_library_is_the_one_of_the_lock_file() {
         ("uPlot.min.css", "dist/uPlot.min.css"),
         ("uPlot.LICENSE", "LICENSE"),
     ] {
-        let read = |path: std::path::PathBuf| std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let read = |path: std::path::PathBuf| {
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
         let committed = repository("src/dashboard/page/vendor").join(committed);
         assert!(read(committed.clone()) == read(package.join(released)), "{} is not {released}", committed.display());
     }

@@ -53,7 +53,8 @@ impl Browser {
         let alone = ONE.lock().await;
         let (driver, port) = tokio::task::block_in_place(start_driver);
         // By a pipe, so that the browser ends with its driver, however that ends.
-        let mut arguments = vec!["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--hide-scrollbars", "--lang=en-GB"];
+        let mut arguments =
+            vec!["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--hide-scrollbars", "--lang=en-GB"];
         if rustix::process::geteuid().is_root() {
             arguments.push("--no-sandbox");
         }
@@ -119,10 +120,17 @@ impl Browser {
     pub async fn wait_within(&self, patience: Duration, what: &str, expression: &str) {
         let deadline = Instant::now() + patience;
         // A page that is just being replaced answers with an error.
-        while !matches!(self.client.execute(&format!("return Boolean({expression})"), vec![]).await, Ok(Value::Bool(true))) {
+        while !matches!(
+            self.client.execute(&format!("return Boolean({expression})"), vec![]).await,
+            Ok(Value::Bool(true))
+        ) {
             if Instant::now() >= deadline {
                 let body = self.run("return document.body.innerText", &[]).await;
-                panic!("waited {} s until {what} ({expression}); the page says:\n{}", patience.as_secs(), body.as_str().unwrap_or_default());
+                panic!(
+                    "waited {} s until {what} ({expression}); the page says:\n{}",
+                    patience.as_secs(),
+                    body.as_str().unwrap_or_default()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -130,7 +138,8 @@ impl Browser {
 
     /// The text of the first element that a selector finds.
     pub async fn text(&self, selector: &str) -> String {
-        let text = self.run("return document.querySelector(arguments[0])?.textContent ?? null", &[json!(selector)]).await;
+        let text =
+            self.run("return document.querySelector(arguments[0])?.textContent ?? null", &[json!(selector)]).await;
         text.as_str().unwrap_or_else(|| panic!("no {selector}")).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -160,7 +169,11 @@ impl Browser {
         let place = "const element = document.querySelector(arguments[0]); element.scrollIntoView({block: 'center'}); const {left, top, width, height} = element.getBoundingClientRect(); return [left, top + height / 2, width]";
         let place = self.run(place, &[json!(selector)]).await;
         let at = |index: usize| place[index].as_f64().expect("a number");
-        let to_place = |share: f64| PointerAction::MoveTo { duration: Some(Duration::from_millis(60)), x: (at(0) + share * at(2)).round(), y: at(1).round() };
+        let to_place = |share: f64| PointerAction::MoveTo {
+            duration: Some(Duration::from_millis(60)),
+            x: (at(0) + share * at(2)).round(),
+            y: at(1).round(),
+        };
         let mouse = MouseActions::new("mouse".into())
             .then(to_place(from))
             .then(PointerAction::Down { button: MOUSE_BUTTON_LEFT })
@@ -171,7 +184,8 @@ impl Browser {
 
     /// The serious and critical findings of axe.
     pub async fn accessibility(&self) -> Vec<String> {
-        let axe = std::fs::read_to_string(super::npm::packages().join("axe-core/axe.min.js")).expect("axe, of the lock file");
+        let axe =
+            std::fs::read_to_string(super::npm::packages().join("axe-core/axe.min.js")).expect("axe, of the lock file");
         self.run(&axe, &[]).await;
         let found = self
             .run_async(
@@ -196,7 +210,8 @@ impl Browser {
     pub async fn requests(&self) -> Vec<Url> {
         let log = self.client.issue_cmd(Extension("se/log", json!({"type": "performance"}))).await.expect("a log");
         let entries = log.as_array().cloned().unwrap_or_default();
-        let messages = entries.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
+        let messages =
+            entries.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
         let sent = messages.filter(|entry| entry["message"]["method"] == "Network.requestWillBeSent");
         sent.filter_map(|entry| Url::parse(entry["message"]["params"]["request"]["url"].as_str()?).ok()).collect()
     }
@@ -226,7 +241,8 @@ fn start_driver() -> (Child, u16) {
         .expect("chromedriver runs; `make test` installs it");
     let output = BufReader::new(driver.stdout.take().expect("piped"));
     let mut lines = output.lines().map_while(Result::ok);
-    let port = lines.find_map(|line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok());
+    let port =
+        lines.find_map(|line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok());
     let port = port.expect("chromedriver tells its port");
     // What it goes on saying is nobody's; but a pipe that nobody reads would stop it.
     std::thread::spawn(move || lines.for_each(drop));

@@ -24,7 +24,8 @@ impl Served {
         let address = format!("127.0.0.1:{port}");
         let store = tempfile::tempdir().expect("a folder");
         let mut environment = topics.environment();
-        let mut set = |key: &str, value: &str| environment.push((format!("SENTISTREAM__DASHBOARD__{key}"), value.to_owned()));
+        let mut set =
+            |key: &str, value: &str| environment.push((format!("SENTISTREAM__DASHBOARD__{key}"), value.to_owned()));
         set("LISTEN", &address);
         set("STORE", &store.path().join("dashboard.sqlite").to_string_lossy());
         for (key, value) in more {

@@ -15,7 +15,13 @@ pub const SOUR_TAG: &str = "terribleservice";
 
 /// A result like those of the default bundle, keyed by its id.
 pub fn result(id: &str, offset: usize, at: Timestamp, polarity: f64, more: &Value) -> TestPost {
-    let label = if polarity <= -1.0 / 3.0 { "negative" } else if polarity < 1.0 / 3.0 { "neutral" } else { "positive" };
+    let label = if polarity <= -1.0 / 3.0 {
+        "negative"
+    } else if polarity < 1.0 / 3.0 {
+        "neutral"
+    } else {
+        "positive"
+    };
     let strength = polarity.abs();
     let neutral = (1.0 - strength) * 0.5;
     let (with, against) = ((1.0 - neutral) * (0.5 + strength / 2.0), (1.0 - neutral) * (0.5 - strength / 2.0));
@@ -50,7 +56,8 @@ pub fn told(now: Timestamp) -> Vec<TestPost> {
 }
 
 fn post(random: &mut Rng, number: usize, at: Timestamp, minutes_ago: i64) -> TestPost {
-    let sources = [Some(SOUR_SOURCE), Some(SOUR_SOURCE), Some(SOUR_SOURCE), Some("tiktok/acme"), Some("forum/coffee"), None];
+    let sources =
+        [Some(SOUR_SOURCE), Some(SOUR_SOURCE), Some(SOUR_SOURCE), Some("tiktok/acme"), Some("forum/coffee"), None];
     let source = sources[random.usize(..sources.len())];
     let (from, to) = SOUR_HOURS;
     let is_sour = (to * 60..from * 60).contains(&minutes_ago) && (source == Some(SOUR_SOURCE) || random.u8(..4) == 0);
@@ -61,7 +68,10 @@ fn post(random: &mut Rng, number: usize, at: Timestamp, minutes_ago: i64) -> Tes
     let mut tags = if polarity < 0.0 {
         vec![pick(random, &["waiting", "cold", "queue", "refund", "bitter"])]
     } else {
-        vec![pick(random, &["latteart", "espresso", "morning", "cosy", "cake"]), pick(random, &["coffee", "friends", "weekend", "breakfast"])]
+        vec![
+            pick(random, &["latteart", "espresso", "morning", "cosy", "cake"]),
+            pick(random, &["coffee", "friends", "weekend", "breakfast"]),
+        ]
     };
     if is_sour && random.u8(..10) < 7 {
         tags.insert(0, SOUR_TAG);
