@@ -173,7 +173,7 @@ mod tests {
 
         #[test]
         fn the_same_upside_down_shifts_at_the_same_edges(steps in prop::collection::vec((0i64..40, -90i64..90), 0..60)) {
-            let cells = |sign: i64| steps.iter().map(|(posts, polarity)| step(*posts, sign * polarity, 7)).collect::<Vec<_>>();
+            let cells = |sign: i64| steps.iter().map(|(posts, polarity)| step(*posts, sign * polarity, sign * 7)).collect::<Vec<_>>();
             let edges = |cells: &[Cell]| shifts(cells).iter().map(|shift| shift.edge).collect::<Vec<_>>();
             prop_assert_eq!(edges(&cells(1)), edges(&cells(-1)));
         }

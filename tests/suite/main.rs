@@ -12,6 +12,7 @@ mod admin;
 mod bench;
 mod chaos;
 mod command_line;
+mod dashboard;
 mod dead_letters;
 mod end_to_end;
 mod evaluate;

@@ -10,6 +10,9 @@ pub mod schema;
 pub mod sums;
 pub mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -140,11 +140,14 @@ impl Gathered {
             &fields,
         )?;
         self.write_tags(store)?;
-        for (second, results) in &self.scored {
+        for (second, results) in self.scored.iter().filter(|(_, results)| **results != 0) {
             let mut upsert = store.prepare_cached(
                 "INSERT INTO throughput VALUES (?, ?) ON CONFLICT DO UPDATE SET results = results + excluded.results",
             )?;
             upsert.execute([second, results])?;
+            if *results < 0 {
+                store.prepare_cached("DELETE FROM throughput WHERE second = ? AND results <= 0")?.execute([second])?;
+            }
         }
         Ok(())
     }
