@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof effects-cost decode-cost dashboard-bench memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka prometheus cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof effects-cost decode-cost dashboard-bench screenshots memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka prometheus cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -14,7 +14,7 @@ help: ## print this list
 demo: system-build onnxruntime ## run the whole pipeline on sample posts, nothing else set up; PHOTOS=dir takes your own pictures
 	cargo run --release --locked --bin sentistream -- demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-test: $(if $(SENTISTREAM_TEST_BROKERS),system-build,kafka) onnxruntime prometheus ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
+test: $(if $(SENTISTREAM_TEST_BROKERS),system-test,kafka) onnxruntime prometheus ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
 	cargo test --release --locked --no-run
 	scripts/with-kafka cargo test --release --locked -- --include-ignored --show-output
 
@@ -39,6 +39,9 @@ decode-cost: system-build ## measure what decoding costs beside Pillow's (Pillow
 
 dashboard-bench: system-build ## measure the dashboard's store at 10 million results; POSTS=n for fewer, STORE=path keeps it
 	POSTS="$(or $(POSTS),10000000)" $(if $(STORE),STORE="$(STORE)") cargo bench --locked --bench dashboard
+
+screenshots: kafka onnxruntime ## take the pictures of docs/images anew, of the dashboard's page over a made-up story
+	@scripts/make-screenshots
 
 check-peers: system-build onnxruntime peers-venv ## check that the Python pipelines of benches/peer answer as the worker does; POSTS=list.jsonl BUNDLE=dir
 	cargo build --release --locked

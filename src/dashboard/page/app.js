@@ -47,6 +47,7 @@ let due = 0;
 let latest = null;
 let announce = "";
 let live = "loading";
+let countdown = null;
 
 const changes = new Changes({ changed: () => schedule(0), down: (pause) => down(pause) });
 
@@ -91,10 +92,10 @@ async function load() {
   }
 }
 
-/** The series with what the charts need beside: the range in seconds, and the bundles that came into use within it. */
+/** The series with what the charts need beside: the range in seconds, and the bundles that took over from another within it. */
 function prepare(series) {
   const [start, end] = [seconds(series.from), seconds(series.to)];
-  return { ...series, start, end, changes: series.bundles.filter(({ at }, index) => at >= start && (index > 0 || at > start)) };
+  return { ...series, start, end, changes: series.bundles.filter(({ at }, index) => index > 0 && at >= start) };
 }
 
 function show(series, tags, health) {
@@ -150,6 +151,7 @@ function mode(name) {
 
 function connected() {
   if (live === "unauthorised") return;
+  clearInterval(countdown);
   if (live === "down") say(byId("announcer"), "Connected again.");
   live = "live";
   byId("banner").hidden = true;
@@ -158,7 +160,6 @@ function connected() {
   document.body.classList.remove("down");
 }
 
-let countdown = null;
 function down(pause) {
   clearInterval(countdown);
   const until = Date.now() + pause;
@@ -190,6 +191,9 @@ function failed(error) {
     say(byId("live"), "Disconnected");
     document.body.classList.add("down");
     changes.lost();
+  } else if (error.kind === "busy" && latest) {
+    // What is shown is a little old, and better than an error.
+    schedule(IDLE);
   } else {
     fail(error.kind, error.message);
     schedule(2 * IDLE);

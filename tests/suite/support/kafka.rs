@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -242,6 +242,16 @@ impl Topics {
             read(&self.output()) + read(&self.dead_letters()) >= at_least
         })
         .await;
+    }
+
+    /// Commits an offset of each partition of the input topic for the group, as its workers would.
+    pub fn commit(&self, offset: i64) {
+        let consumer: BaseConsumer = self.config().set("group.id", &self.name).create().expect("consumer");
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            offsets.add_partition_offset(&self.name, partition, Offset::Offset(offset)).expect("valid");
+        }
+        consumer.commit(&offsets, CommitMode::Sync).expect("committed");
     }
 
     /// The group's committed positions, summed over the partitions.
