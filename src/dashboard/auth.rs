@@ -51,7 +51,7 @@ impl Guard {
             let host = headers
                 .get(header::HOST)
                 .and_then(|host| host.to_str().ok())
-                .or(uri.authority().map(|host| host.as_str()));
+                .or(uri.authority().map(axum::http::uri::Authority::as_str));
             return if host.is_some_and(|host| self.is_served(host)) { Ok(()) } else { Err(Refused::ForbiddenHost) };
         }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -99,7 +99,8 @@ fn same(one: &str, other: &str) -> bool {
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))
-            if port.bytes().all(|byte| byte.is_ascii_digit()) && !(name.contains(':') && !name.ends_with(']')) =>
+            // Colons of an IPv6 address stand in brackets, where a port follows.
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
         {
             name
         }

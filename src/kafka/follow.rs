@@ -248,7 +248,7 @@ impl Follower {
             behind: None,
         })?;
         let found = metadata.topics().iter().find(|found| found.name() == &*self.topic);
-        let code = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
+        let code = found.and_then(rdkafka::metadata::MetadataTopic::error).map(RDKafkaErrorCode::from);
         let why = match (found, code) {
             (Some(found), None) => return Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
             (None, _) | (_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {

@@ -112,7 +112,7 @@ fn open_locked(path: &Path, lock: File) -> Result<Writer, Error> {
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -131072; PRAGMA temp_store = MEMORY;",
     )?;
     schema::prepare(&mut connection, path)?;
-    Writer::new(connection, lock)
+    Ok(Writer::new(connection, lock))
 }
 
 /// Held as long as the writer lives, and let go by the system however that ends.

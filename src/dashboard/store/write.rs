@@ -56,9 +56,9 @@ struct Tally {
 }
 
 impl Writer {
-    pub(super) fn new(store: Connection, lock: File) -> Result<Self, Error> {
+    pub(super) fn new(store: Connection, lock: File) -> Self {
         store.set_prepared_statement_cache_capacity(64);
-        Ok(Self { store, names: Names::default(), _lock: lock })
+        Self { store, names: Names::default(), _lock: lock }
     }
 
     /// How far every partition has been read.

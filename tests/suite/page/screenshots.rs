@@ -16,7 +16,9 @@ async fn screenshots() {
     topics.commit(0);
     let browser = Browser::start().await;
     let lag = "document.querySelector('#health-lag .figure').textContent === '0 records'";
-    for (name, size, dark) in [("dashboard", DESKTOP, false), ("dashboard-dark", DESKTOP, true), ("dashboard-phone", PHONE, false)] {
+    for (name, size, dark) in
+        [("dashboard", DESKTOP, false), ("dashboard-dark", DESKTOP, true), ("dashboard-phone", PHONE, false)]
+    {
         browser.looks_like(size, dark).await;
         browser.goto(&dashboard.page("?range=3d")).await;
         browser.wait_for("all is there", &shows(posts)).await;

@@ -55,6 +55,7 @@ pub struct DeadLetters {
 
 /// Dead letters of a reason.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "as the API has them")]
 pub struct Reason {
     reason: String,
     count: i64,
@@ -84,7 +85,6 @@ pub fn read(store: &Connection, range: Range, now: i64) -> Result<Stored, Error>
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a rate")]
 fn per_second(store: &Connection, now: i64) -> Result<f64, Error> {
     let second = now.div_euclid(1000);
     let mut sum = store.prepare_cached("SELECT total(results) FROM throughput WHERE second > ? AND second <= ?")?;

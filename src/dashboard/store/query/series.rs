@@ -121,6 +121,7 @@ pub struct Source {
 
 /// When a bundle came.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "as the API has them")]
 struct Bundle {
     at: i64,
     bundle: String,

@@ -32,6 +32,7 @@ pub struct Told {
 
 /// A tag with its shares of the posts.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "as the API has them")]
 pub struct Tag {
     /// The tag.
     pub tag: String,
@@ -42,6 +43,7 @@ pub struct Tag {
 
 /// A source with its means.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "as the API has them")]
 pub struct Source {
     /// Empty of posts without one.
     pub source: String,
