@@ -18,6 +18,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const FRAMING_BYTES: usize = 64 * 1024;
 /// What is fetched ahead where a topic is read from end to end.
 const READER_BYTES: usize = 16 << 20;
+/// What librdkafka fetches of one partition at once as it comes.
+const MOST_OF_A_PARTITION: usize = 1 << 20;
+/// A broker sends one batch at least, whatever its size; librdkafka takes no smaller limit.
+const LEAST_FETCH: usize = 1000;
 /// librdkafka takes no more for any of its sizes.
 const MOST_BYTES: usize = 1_000_000_000;
 
@@ -168,6 +172,16 @@ pub fn consumer<C: ConsumerContext + 'static>(
 
 /// A consumer of one topic from end to end, outside any group; reads only what was committed.
 pub fn reader(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
+    reading(settings, READER_BYTES).create_with_context(Logged).map_err(Error::client)
+}
+
+/// A consumer of single records here and there: it fetches hardly more than it is asked for.
+pub fn peeker(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
+    let mut config = reading(settings, LEAST_FETCH);
+    config.set("queued.min.messages", "1").create_with_context(Logged).map_err(Error::client)
+}
+
+fn reading(settings: &Settings, bytes: usize) -> ClientConfig {
     let mut config = common(settings);
     for (key, value) in &settings.consumer {
         config.set(key, value);
@@ -180,11 +194,12 @@ pub fn reader(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        .set("queued.max.messages.kbytes", (READER_BYTES / 1024).to_string())
-        .set("fetch.max.bytes", READER_BYTES.to_string())
-        .set("message.max.bytes", READER_BYTES.to_string())
+        .set("queued.max.messages.kbytes", (bytes / 1024).max(1).to_string())
+        .set("max.partition.fetch.bytes", bytes.min(MOST_OF_A_PARTITION).to_string())
+        .set("fetch.max.bytes", bytes.to_string())
+        .set("message.max.bytes", bytes.to_string())
         .set("receive.message.max.bytes", i32::MAX.to_string());
-    config.create_with_context(Logged).map_err(Error::client)
+    config
 }
 
 /// Settings of the producer of results and dead letters: idempotent, and retrying until delivered. Results are placed as

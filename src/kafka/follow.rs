@@ -161,7 +161,7 @@ impl Follower {
         let ours = positions.into_iter().filter(|position| position.topic == topic);
         Ok(Self {
             consumer: client::reader(settings)?,
-            checker: client::reader(settings)?,
+            checker: client::peeker(settings)?,
             topic: topic.into(),
             with_values,
             partitions: ours.map(|position| (position.partition, Partition::of(position))).collect(),
