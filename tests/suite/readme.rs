@@ -46,7 +46,7 @@ fn defaults() -> serde_json::Value {
 fn names_that_the_readme_uses_exist() {
     let (readme, makefile) = (text("README.md"), text("Makefile"));
     let settings = defaults();
-    for key in all(r"`((?:kafka|limits|decode|batch|model|admin|log|shutdown)\.[a-z_]+)`", &readme) {
+    for key in all(r"`((?:kafka|limits|decode|fetch|batch|model|admin|dashboard|log|traces|shutdown)\.[a-z_]+)`", &readme) {
         let pointer = format!("/{}", key.replace('.', "/"));
         assert!(settings.pointer(&pointer).is_some(), "config/default.yaml has no {key}");
     }
@@ -67,6 +67,12 @@ fn links_lead_somewhere() {
         ("CONTRIBUTING.md", ""),
         ("docs/bundle.md", "docs/"),
         ("docs/evaluation.md", "docs/"),
+        ("docs/dashboard.md", "docs/"),
+        ("docs/guarantees.md", "docs/"),
+        ("docs/metrics.md", "docs/"),
+        ("docs/models.md", "docs/"),
+        ("docs/runbook.md", "docs/"),
+        ("docs/traces.md", "docs/"),
         ("docs/memory.md", "docs/"),
         ("docs/messages.md", "docs/"),
         ("docs/performance.md", "docs/"),
