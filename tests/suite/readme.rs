@@ -46,7 +46,9 @@ fn defaults() -> serde_json::Value {
 fn names_that_the_readme_uses_exist() {
     let (readme, makefile) = (text("README.md"), text("Makefile"));
     let settings = defaults();
-    for key in all(r"`((?:kafka|limits|decode|fetch|batch|model|admin|dashboard|log|traces|shutdown)\.[a-z_]+)`", &readme) {
+    for key in
+        all(r"`((?:kafka|limits|decode|fetch|batch|model|admin|dashboard|log|traces|shutdown)\.[a-z_]+)`", &readme)
+    {
         let pointer = format!("/{}", key.replace('.', "/"));
         assert!(settings.pointer(&pointer).is_some(), "config/default.yaml has no {key}");
     }
