@@ -14,6 +14,8 @@ use crate::budget::Permit;
 use crate::error::{Refusal, Stage};
 use crate::traces::RecordSpan;
 
+/// What of a header is taken as the context of a trace, which every span of the record repeats: what W3C has everybody keep.
+const MOST_CONTEXT_BYTES: usize = 512;
 /// The longest name Kafka gives a topic.
 const MOST_TOPIC_CHARS: usize = 249;
 
@@ -164,7 +166,8 @@ pub struct Headers<'h>(pub &'h [Header]);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        header(self.0, key).and_then(|value| str::from_utf8(value).ok())
+        let value = header(self.0, key).filter(|value| value.len() <= MOST_CONTEXT_BYTES);
+        value.and_then(|value| str::from_utf8(value).ok())
     }
 
     fn keys(&self) -> Vec<&str> {

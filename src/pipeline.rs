@@ -282,7 +282,11 @@ async fn run_order(mut finished: mpsc::Receiver<Outcome>, outcomes: mpsc::Sender
                     }
                 }
             }
-            Turn::Dropped(dropped) => metrics.outcomes.with_label_values(&["dropped", ""]).inc_by(dropped.len() as u64),
+            Turn::Dropped(dropped) => {
+                metrics.outcomes.with_label_values(&["dropped", ""]).inc_by(dropped.len() as u64);
+                let spans = dropped.iter().filter_map(|outcome| outcome.record.span.as_ref());
+                spans.for_each(|span| span.ended("dropped", ""));
+            }
         }
     }
 }

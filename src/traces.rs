@@ -24,7 +24,7 @@ use opentelemetry_sdk::trace::{
 use serde::Deserialize;
 use url::Url;
 
-/// Spans that wait to be sent, at most: some 10 MB.
+/// Spans that wait to be sent, at most: some 10 MB, and as much again where each has a context of 512 bytes.
 const QUEUE: usize = 16_384;
 /// A batch's links: as many as a batch may have posts.
 const MOST_LINKS: u32 = 1024;

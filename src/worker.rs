@@ -145,6 +145,16 @@ impl Worker {
     /// What made it stop by itself: the model, the publisher or the source cannot go on. Nothing beyond the acknowledged
     /// outcomes is committed then.
     pub async fn drained(mut self) -> Result<Drained> {
+        let tracer = self.tracer.take();
+        let ended = self.ended().await;
+        if let Some(tracer) = tracer {
+            // Whatever it ended by: the spans of that are in it.
+            spawn_blocking(move || tracer.stop()).await?;
+        }
+        ended
+    }
+
+    async fn ended(mut self) -> Result<Drained> {
         let (mut publisher_ended, mut source_over) = (false, false);
         let ended = tokio::select! {
             drained = &mut self.source => {
@@ -179,9 +189,6 @@ impl Worker {
             if let Ok(published) = published {
                 published_or_panicked(published)?;
             }
-        }
-        if let Some(tracer) = self.tracer.take() {
-            spawn_blocking(move || tracer.stop()).await?;
         }
         if let Ok(drained) = &ended {
             tracing::info!(unsettled = drained.unsettled, grace_seconds = self.grace.as_secs(), "drained");

@@ -120,9 +120,10 @@ impl Dashboard {
         if tokio::time::timeout(LAST_ANSWERS, self.server).await.is_err() {
             abort.abort();
         }
-        // Gone without a word only where `failed` told it.
-        self.ingest.await.unwrap_or(Ok(()))?;
-        Ok(())
+        // A broker that does not answer may hold it up; the store is where its positions say, however it ends. It is gone
+        // without a word only where `failed` told it.
+        let ended = tokio::time::timeout(LAST_ANSWERS, self.ingest).await.unwrap_or(Ok(Ok(())));
+        Ok(ended.unwrap_or(Ok(()))?)
     }
 }
 

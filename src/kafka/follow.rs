@@ -3,9 +3,10 @@
 //!
 //! Brokers that are away, a topic that is not there yet, new partitions: it says so, waits, and goes on. A topic that was made anew is
 //! known by its records: with every position go some records that were read before it (anchors), and where another record stands at the
-//! offset of one, or none at all, the partition is read from its beginning. That is looked at when a partition is first read and every few
-//! seconds, and only anchors that were read before the last look are relied on: a topic that is deleted and refilled beyond the position
-//! meanwhile has other records at their offsets. Reading from the beginning for no reason does no harm to a caller that counts nothing twice.
+//! offset of one, or none at all, and not a look later either, the partition is read from its beginning. That is looked at when a partition is
+//! first read, every few seconds while records come, and where a topic ends before the position. Only anchors that were read before the
+//! last look are relied on: a topic that is deleted and refilled beyond the position meanwhile has other records at their offsets. Reading
+//! from the beginning for no reason - compaction took all anchors - does no harm to a caller that counts nothing twice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::message::Header;
 
 mod anchors;
 
-/// Between two looks at the topic's partitions and ends; anchors are looked at as often.
+/// Between two looks at the topic's partitions and ends, and at the anchors of those that give a reason.
 const LOOK: Duration = Duration::from_secs(3);
 /// How long brokers may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -104,6 +105,10 @@ struct Partition {
     end: Option<i64>,
     is_at_end: bool,
     is_changed: bool,
+    /// Not looked at since it was assigned.
+    is_new: bool,
+    /// The last look did not find what was read.
+    is_doubted: bool,
 }
 
 impl Partition {
@@ -114,6 +119,13 @@ impl Partition {
     /// Without an anchor the position is worth nothing.
     fn start(&self) -> Offset {
         if self.anchors.is_empty() { Offset::Beginning } else { Offset::Offset(self.next) }
+    }
+
+    /// Whether it may be another than the one that was read. One where nothing happens is not looked at.
+    fn is_to_be_looked_at(&self) -> bool {
+        let is_shorter = self.end.is_some_and(|end| end < self.next);
+        let has_reason = self.is_new || self.is_doubted || is_shorter || !self.recent.is_empty();
+        self.is_assigned && !self.anchors.is_empty() && has_reason
     }
 
     fn forget(&mut self) {
@@ -284,7 +296,9 @@ impl Follower {
             self.consumer.incremental_assign(&new)?;
         }
         for (number, partition) in &mut self.partitions {
-            partition.is_assigned = numbers.contains(number);
+            let is_assigned = numbers.contains(number);
+            partition.is_new |= is_assigned && !partition.is_assigned;
+            partition.is_assigned = is_assigned;
         }
         Ok(())
     }
@@ -307,24 +321,26 @@ impl Follower {
 
     /// Reads partitions from their beginning that are not those that were read.
     fn look_at_anchors(&mut self) {
-        let known =
-            self.partitions.iter().filter(|(_, partition)| partition.is_assigned && !partition.anchors.is_empty());
+        let known = self.partitions.iter().filter(|(_, partition)| partition.is_to_be_looked_at());
         let anchors: BTreeMap<_, _> = known.map(|(number, partition)| (*number, partition.anchors.clone())).collect();
         for (number, found) in anchors::look_up(&self.checker, &self.topic, &anchors) {
             let Some(partition) = self.partitions.get_mut(&number) else { continue };
             match found {
                 anchors::Found::Same => {
+                    (partition.is_new, partition.is_doubted) = (false, false);
                     if !partition.recent.is_empty() {
                         // Read before this look, which found what it was read after.
                         partition.anchors = std::mem::take(&mut partition.recent).into();
                         partition.is_changed = true;
                     }
                 }
+                // A new leader may not have all of it for a moment.
+                anchors::Found::Another if !partition.is_doubted => partition.is_doubted = true,
                 anchors::Found::Another => {
                     tracing::warn!(
                         topic = &*self.topic,
                         partition = number,
-                        "made anew: it is read from its beginning"
+                        "what was read there is gone (a topic made anew, or compacted): it is read from its beginning"
                     );
                     self.begin_again(number);
                 }
