@@ -92,8 +92,10 @@ pub struct Metrics {
     pub in_flight_records: IntGauge,
     /// Bytes in flight.
     pub in_flight_bytes: IntGauge,
-    /// Configured limits, by `what` (`records`, `bytes`).
-    pub in_flight_limit: IntGaugeVec,
+    /// `limits.in_flight_records`.
+    pub in_flight_limit_records: IntGauge,
+    /// `limits.in_flight_bytes`.
+    pub in_flight_limit_bytes: IntGauge,
     /// Bytes of the largest record that is decoded.
     pub record_limit: IntGauge,
     /// Items waiting in front of a stage, by `queue` (`decode`, `batch`, `model`, `publish`).
@@ -179,7 +181,8 @@ impl Metrics {
             padding_tokens: make.counter("padding_tokens_total", "Tokens of padding that the text encoder computed."),
             in_flight_records: make.gauge("in_flight_records", "Records pulled and not yet settled."),
             in_flight_bytes: make.gauge("in_flight_bytes", "Bytes of the records in flight."),
-            in_flight_limit: make.gauges("in_flight_limit", "Configured limits of what is in flight.", &["what"]),
+            in_flight_limit_records: make.gauge("in_flight_limit_records", "Most records in flight."),
+            in_flight_limit_bytes: make.gauge("in_flight_limit_bytes", "Most bytes in flight."),
             record_limit: make.gauge("record_limit_bytes", "Largest record that is decoded."),
             queue_depth: make.gauges("queue_depth", "Items waiting in front of a stage.", &["queue"]),
             consumer_lag: make.gauges(

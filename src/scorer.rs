@@ -117,12 +117,9 @@ fn labelling(bundle: &Bundle) -> Labelling {
 fn tell(settings: &Settings, metrics: &Metrics, bundle: &Bundle, identity: &ModelIdentity) {
     let ModelIdentity { provider, bundle: name, version, digest } = identity;
     metrics.model_info.with_label_values(&[provider, name, version, digest]).set(1);
-    let limit = |what: &str, value: usize| {
-        metrics.in_flight_limit.with_label_values(&[what]).set(i64::try_from(value).unwrap_or(i64::MAX));
-    };
-    limit("records", settings.limits.records);
-    limit("bytes", settings.limits.bytes);
     let set = |gauge: &IntGauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    set(&metrics.in_flight_limit_records, settings.limits.records);
+    set(&metrics.in_flight_limit_bytes, settings.limits.bytes);
     set(&metrics.record_limit, settings.limits.record_bytes);
     set(&metrics.cache_limit, settings.model.cache_bytes);
     set(&metrics.batch_limit, settings.batch.max_posts);

@@ -61,7 +61,7 @@ async fn metrics_health_and_readiness_tell_what_the_worker_does() {
     assert_eq!(at("sentistream_outcomes_total{kind=\"dead_letter\",reason=\"not_json\"}"), "1");
     assert_eq!(at("sentistream_batch_posts_sum"), "20");
     assert_eq!(at("sentistream_assigned_partitions"), "1");
-    assert_eq!(at("sentistream_in_flight_limit{what=\"records\"}"), "256");
+    assert_eq!(at("sentistream_in_flight_limit_records"), "256");
     for stage in ["envelope", "pixels", "tokens", "image_encoder", "text_encoder", "relevance", "fusion", "publish"] {
         let count = sample(&metrics, &format!("sentistream_stage_seconds_count{{stage=\"{stage}\"}}"));
         assert!(count > 0.0, "{stage} was timed: {count}");
