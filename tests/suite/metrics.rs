@@ -109,6 +109,9 @@ async fn the_page_of_metrics_says_what_a_worker_serves() {
         }
     }
 
+    let series = idle.lines().filter(|line| !line.starts_with('#')).count();
+    assert!((400..700).contains(&series), "the page says some 600 series, not {series}");
+
     let mut lint =
         promtool(&["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("promtool runs");
     lint.stdin.take().expect("piped").write_all(idle.as_bytes()).expect("written");
