@@ -1,7 +1,12 @@
 //! A record to the post in it. Two encodings, told apart by the `content-type` header (its letter case and anything
 //! after `;` do not matter; without one it is JSON): a JSON object, or the image itself with its attributes as headers.
 //!
+//! A feed's own JSON is read where the settings say its fields stand ([`mapping`]).
+//!
 //! What is refused is named by its path in the post. `tags` of the post's facts stay empty here: they are cleaned texts.
+
+mod mapped;
+pub(super) mod mapping;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -133,6 +138,9 @@ fn read_json(
     if !whole.get().starts_with('{') {
         return Err(Refusal::new(Reason::NotJson, "the value is JSON, but not an object"));
     }
+    if let Some(mapping) = &settings.mapping {
+        return mapped::read(record, whole.get(), mapping, settings, by_url);
+    }
     let post: RawPost = json::object(whole.get(), "the post")?;
     Ok(Post {
         facts: Facts {
@@ -213,26 +221,32 @@ fn image(raw: Raw<'_>, settings: &Settings, by_url: impl FnOnce(&str) -> Option<
     let image: RawImage = json::object(raw.ok_or_else(missing)?.get(), "image")?;
     match (image.data, image.url) {
         (Some(_), Some(_)) => Err(bad_field("image must have one of data and url, not both")),
-        (Some(data), None) => base64(&json::string(data, "image.data")?, settings),
-        (None, Some(url)) => {
-            let detail = "image.url: images are not fetched unless fetch.hosts or fetch.root is set; or send the bytes as \
-                          image.data (base64), or as the record's value with the content-type image/jpeg, image/png, \
-                          image/webp or image/gif";
-            by_url(&json::string(url, "image.url")?).ok_or_else(|| Refusal::new(Reason::FetchRefused, detail))
-        }
+        (Some(data), None) => base64(data, "image.data", settings),
+        (None, Some(url)) => fetched(url, "image.url", by_url),
         (None, None) => Err(missing()),
     }
 }
 
+fn fetched(url: &RawValue, path: &str, by_url: impl FnOnce(&str) -> Option<Bytes>) -> Result<Bytes, Refusal> {
+    by_url(&json::string(url, path)?).ok_or_else(|| {
+        let detail = format!(
+            "{path}: images are not fetched unless fetch.hosts or fetch.root is set; or send the bytes as base64, or as the \
+             record's value with the content-type image/jpeg, image/png, image/webp or image/gif"
+        );
+        Refusal::new(Reason::FetchRefused, detail)
+    })
+}
+
 /// The standard alphabet, padded or not, without white space.
-fn base64(data: &str, settings: &Settings) -> Result<Bytes, Refusal> {
+fn base64(data: &RawValue, path: &str, settings: &Settings) -> Result<Bytes, Refusal> {
+    let data = &*json::string(data, path)?;
     if data.is_empty() {
-        return Err(Refusal::new(Reason::NoImage, "image.data is empty"));
+        return Err(Refusal::new(Reason::NoImage, format!("{path} is empty")));
     }
     // Before anything is allocated for it: four characters make three bytes.
     check_image_bytes(data.trim_end_matches('=').len() / 4 * 3, settings)?;
     let decoded = BASE64.decode(data);
-    let bytes = decoded.map_err(|error| Refusal::new(Reason::BadBase64, format!("image.data: {error}")))?;
+    let bytes = decoded.map_err(|error| Refusal::new(Reason::BadBase64, format!("{path}: {error}")))?;
     check_image_bytes(bytes.len(), settings)?;
     Ok(bytes.into())
 }
@@ -252,18 +266,26 @@ fn metadata(raw: &str, settings: &Settings) -> Result<Metadata, Refusal> {
         caption: text(raw.caption, "metadata.caption")?,
         scene: text(raw.scene, "metadata.scene")?,
         objects: list_field(raw.objects, "metadata.objects", settings, object)?,
-        tags: list_field(raw.tags, "metadata.tags", settings, |raw, path, settings| {
-            json::string(raw, path).and_then(|text| check_text(&text, path, settings).map(|()| text.into_owned()))
-        })?,
+        tags: list_field(raw.tags, "metadata.tags", settings, string)?,
         place: text(raw.place, "metadata.place")?,
         taken_at: text(raw.taken_at, "metadata.taken_at")?,
     };
-    // Each list becomes one text.
-    let chars = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).sum();
-    check_chars(chars(&mut metadata.tags.iter()), "metadata.tags", settings)?;
-    let mut labels = metadata.objects.iter().map(|object| &object.label);
-    check_chars(chars(&mut labels), "metadata.objects", settings)?;
+    check_lists(&metadata, ["metadata.tags", "metadata.objects"], settings)?;
     Ok(metadata)
+}
+
+/// Each list becomes one text.
+fn check_lists(metadata: &Metadata, [tags, objects]: [&str; 2], settings: &Settings) -> Result<(), Refusal> {
+    let chars = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).sum();
+    check_chars(chars(&mut metadata.tags.iter()), tags, settings)?;
+    let mut labels = metadata.objects.iter().map(|object| &object.label);
+    check_chars(chars(&mut labels), objects, settings)
+}
+
+fn string(raw: &RawValue, path: &str, settings: &Settings) -> Result<String, Refusal> {
+    let text = json::string(raw, path)?;
+    check_text(&text, path, settings)?;
+    Ok(text.into_owned())
 }
 
 fn object(raw: &RawValue, path: &str, settings: &Settings) -> Result<Object, Refusal> {
@@ -298,9 +320,7 @@ fn list_field<T>(
 }
 
 fn text_field(raw: Raw<'_>, path: &str, settings: &Settings) -> Result<Option<String>, Refusal> {
-    let Some(text) = optional(raw, path, json::string)? else { return Ok(None) };
-    check_text(&text, path, settings)?;
-    Ok(Some(text.into_owned()))
+    raw.map(|raw| string(raw, path, settings)).transpose()
 }
 
 fn check_text(text: &str, path: &str, settings: &Settings) -> Result<(), Refusal> {

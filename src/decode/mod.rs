@@ -39,6 +39,7 @@ use crate::error::{Reason, Refusal, Stage};
 use crate::message::{Digest, Facts, Flag, ModelInput, Outcome, Picture, Post, Prepared, Record, Verdict};
 use crate::metrics::Metrics;
 
+pub use envelope::mapping::Mapping;
 pub use watch::Watch;
 
 /// The parser of JSON gives up at this depth by itself.
@@ -72,6 +73,8 @@ pub struct Settings {
     pub json_depth: usize,
     /// Headers of a record.
     pub headers: usize,
+    /// Where the fields stand in a feed's own JSON; null reads JSON as documented.
+    pub mapping: Option<Mapping>,
 }
 
 impl Settings {
@@ -242,7 +245,11 @@ impl Decoder {
     /// The URL of the image of a post that is whole but for it, or why the post is refused; `None` where the record is no
     /// post with an image by URL.
     pub fn image_url(&self, record: &Record) -> Option<Result<String, Refusal>> {
-        let value = record.value.as_ref().filter(|value| may_have_url(value))?;
+        let may_have_url = |value: &&bytes::Bytes| match &self.settings.mapping {
+            Some(mapping) => mapping.has_urls(),
+            None => may_have_url(value),
+        };
+        let value = record.value.as_ref().filter(may_have_url)?;
         contained(|| envelope::image_url(record, value, &self.settings)).ok().flatten()
     }
 

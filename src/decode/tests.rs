@@ -25,6 +25,7 @@ pub(super) fn settings() -> Settings {
         tags: 8,
         json_depth: 16,
         headers: 8,
+        mapping: None,
     }
 }
 

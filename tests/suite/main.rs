@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod attach;
 mod bench;
 mod chaos;
 mod command_line;

@@ -68,6 +68,7 @@ fn links_lead_somewhere() {
         ("README.md", ""),
         ("CHANGELOG.md", ""),
         ("CONTRIBUTING.md", ""),
+        ("docs/attach.md", "docs/"),
         ("docs/bundle.md", "docs/"),
         ("docs/evaluation.md", "docs/"),
         ("docs/dashboard.md", "docs/"),
