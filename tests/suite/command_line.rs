@@ -207,6 +207,24 @@ fn the_demo_ends_with_a_summary() {
     for id in ["cat-fitting", "cat-misleading", "cat-plain"] {
         assert!(out.contains(id), "{out}");
     }
+    assert!(out.contains("dashboard: http://127.0.0.1:"), "{out}");
+    assert_the_story_shows(&out);
+}
+
+/// The polarity is lowest while people post of the broken app, and far lower than it was.
+fn assert_the_story_shows(out: &str) {
+    let chapters: Vec<(f64, &str)> = out
+        .lines()
+        .filter_map(|line| {
+            let (chapter, tag) = line.split_once(" posts, most often ")?;
+            let polarity = chapter.split_whitespace().find(|word| word.starts_with(['+', '-']))?;
+            Some((polarity.parse().ok()?, tag))
+        })
+        .collect();
+    assert!(chapters.len() >= 24, "{out}");
+    let (lowest, why) = chapters.iter().min_by(|one, other| one.0.total_cmp(&other.0)).expect("chapters");
+    let first = chapters.first().expect("chapters").0;
+    assert!(why.starts_with("#appdown") && *lowest < first - 0.3, "{out}");
 }
 
 #[test]
