@@ -66,7 +66,7 @@ impl Stream {
                 Err(error) => self.tally.unreadable(&error),
             }
         }
-        self.finish(Tally::shown)?;
+        self.finish(Tally::shown).await?;
         if self.tally.results == 0 {
             bail!("found no picture that can be scored (.jpg .jpeg .png .webp .gif)");
         }
@@ -80,17 +80,17 @@ impl Stream {
         for post in past.iter().filter_map(Told::post) {
             self.feed(post, Tally::told).await?;
         }
-        self.finish(Tally::told)?;
+        self.finish(Tally::told).await?;
         self.tally.rate = f64::from(u32::try_from(past.len())?) / started.elapsed().as_secs_f64();
         let started = Instant::now();
         for told in present {
             let since = Duration::try_from(told.at.duration_since(live)).unwrap_or_default();
-            self.wait_until(started + since / SPEED)?;
+            self.wait_until(started + since / SPEED).await?;
             if let Some(post) = told.post() {
                 self.feed(post, Tally::told).await?;
             }
         }
-        self.finish(Tally::told)
+        self.finish(Tally::told).await
     }
 
     /// A post now and then, for as long as somebody looks.
@@ -99,26 +99,26 @@ impl Stream {
             if let Some(post) = told.again(Timestamp::now()).post() {
                 self.feed(post, Tally::told).await?;
             }
-            self.wait_until(Instant::now() + TRICKLE)?;
+            self.wait_until(Instant::now() + TRICKLE).await?;
         }
         Ok(())
     }
 
     /// Reads outcomes until then.
-    fn wait_until(&mut self, then: Instant) -> Result<()> {
+    async fn wait_until(&mut self, then: Instant) -> Result<()> {
         loop {
             let left = then.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
             }
-            self.take(left.min(TICK), Tally::told)?;
+            self.take(left.min(TICK), Tally::told).await?;
         }
     }
 
     /// Feeds a post once the broker has room for it.
     async fn feed(&mut self, post: SourcePost, tell: Tell) -> Result<()> {
         while !self.fed.is_empty() && self.unread() + post.value.len() > UNREAD_BYTES {
-            self.take(TICK, tell)?;
+            self.take(TICK, tell).await?;
         }
         self.number += 1;
         let key = self.number.to_string();
@@ -143,15 +143,17 @@ impl Stream {
     }
 
     /// Waits for the outcomes of everything fed.
-    fn finish(&mut self, tell: Tell) -> Result<()> {
+    async fn finish(&mut self, tell: Tell) -> Result<()> {
         while !self.fed.is_empty() {
-            self.take(TICK, tell)?;
+            self.take(TICK, tell).await?;
         }
         Ok(())
     }
 
     /// Takes the next result or dead letter, if one comes within `patience`.
-    fn take(&mut self, patience: Duration, tell: Tell) -> Result<()> {
+    async fn take(&mut self, patience: Duration, tell: Tell) -> Result<()> {
+        // Reading blocks, and Ctrl-C has to be heard in between.
+        tokio::task::yield_now().await;
         if let Some(read) = tokio::task::block_in_place(|| self.reader.next(patience))? {
             self.last_outcome = Instant::now();
             let fed = read.key.as_ref().and_then(|key| self.fed.remove(key));
