@@ -27,6 +27,8 @@ pub enum Fault {
     Unauthorised,
     /// A name that is not served.
     ForbiddenHost,
+    /// A page of another site asks.
+    CrossSite,
     /// No such path.
     NotFound,
     /// Everything is read with GET.
@@ -50,6 +52,9 @@ impl IntoResponse for Fault {
                 "this name is not served: ask for localhost, list the name in dashboard.hosts, or set a token"
                     .to_owned(),
             ),
+            Self::CrossSite => {
+                (StatusCode::FORBIDDEN, "cross_site", "pages of other sites are not answered".to_owned())
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is nothing here".to_owned()),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET is answered".to_owned()),
             Self::Busy(why) => (StatusCode::SERVICE_UNAVAILABLE, "busy", why.to_owned()),

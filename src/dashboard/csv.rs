@@ -12,7 +12,8 @@ type Table = Vec<Vec<String>>;
 
 /// A table as a file to save.
 pub fn answer(name: &str, table: Table) -> Response {
-    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    let mut writer =
+        csv::WriterBuilder::new().flexible(true).quote_style(csv::QuoteStyle::Always).from_writer(Vec::new());
     for row in table {
         // Writing to memory does not fail.
         let _ = writer.write_record(row);
@@ -28,7 +29,7 @@ pub fn answer(name: &str, table: Table) -> Response {
 
 /// A text of a stranger's: no formula.
 fn text(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{text}") } else { text.to_owned() }
 }
 
 fn number(number: Option<f64>) -> String {

@@ -173,7 +173,7 @@ impl Batch {
     fn letter(&mut self, read: &Read, topic: &str, now: i64) {
         self.bytes += read.size();
         let place = Origin { topic: topic.into(), partition: read.partition, offset: read.offset };
-        self.entries.push(record::letter(&read.headers, read.timestamp, place, now));
+        self.entries.push(record::letter(read.key.as_deref(), &read.headers, read.timestamp, place, now));
     }
 }
 

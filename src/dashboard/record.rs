@@ -65,6 +65,8 @@ pub struct Scored {
 pub struct Letter {
     /// Where its record stood; of a letter that does not say so, where the letter itself stands.
     pub origin: Origin,
+    /// Hash of its record's key; 0 without one.
+    pub key: i64,
     /// Stable code.
     pub reason: String,
     /// Milliseconds since 1970.
@@ -148,14 +150,14 @@ pub fn result(key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Option<i64>, 
 
 /// What the headers of a dead letter say; `place` is where it stands.
 #[must_use]
-pub fn letter(headers: &[Header], timestamp: Option<i64>, place: Origin, now: i64) -> Entry {
+pub fn letter(key: Option<&[u8]>, headers: &[Header], timestamp: Option<i64>, place: Origin, now: i64) -> Entry {
     let text = |key| header(headers, key).and_then(|value| str::from_utf8(value).ok());
     let told = text("dlq.at").and_then(|at| at.parse::<Timestamp>().ok()).map(Timestamp::as_millisecond);
     let at = told.or(timestamp).unwrap_or(now);
     match text("dlq.reason").filter(|reason| is_word(reason)) {
         Some(reason) if (0..=now.saturating_add(DAY_MS)).contains(&at) => {
             let origin = replayed_origin(headers).unwrap_or(place);
-            Entry::Letter(Letter { origin, reason: reason.to_owned(), at })
+            Entry::Letter(Letter { origin, key: key.map_or(0, key_hash), reason: reason.to_owned(), at })
         }
         _ => Entry::NotAResult,
     }
@@ -358,13 +360,13 @@ mod tests {
             header("dlq.origin", "posts/0/7"),
             header("dlq.at", "2025-11-20T10:00:00Z"),
         ];
-        let Entry::Letter(letter_of_a_record) = letter(&told, None, place(), NOW) else { panic!("a letter") };
+        let Entry::Letter(letter_of_a_record) = letter(None, &told, None, place(), NOW) else { panic!("a letter") };
         assert_eq!(
             (letter_of_a_record.origin.to_string().as_str(), letter_of_a_record.at),
             ("posts/0/7", 1_763_632_800_000)
         );
-        let Entry::Letter(bare) = letter(&told[..1], Some(NOW), place(), NOW) else { panic!("a letter") };
+        let Entry::Letter(bare) = letter(None, &told[..1], Some(NOW), place(), NOW) else { panic!("a letter") };
         assert_eq!((bare.origin, bare.at), (place(), NOW));
-        assert_eq!(letter(&[], None, place(), NOW), Entry::NotAResult);
+        assert_eq!(letter(None, &[], None, place(), NOW), Entry::NotAResult);
     }
 }

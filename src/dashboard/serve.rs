@@ -92,9 +92,19 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
+/// Whether a page of another site asks: it could not read the answer, but keep the store busy.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
+}
+
 async fn guard(State(shown): State<Shown>, request: Request, next: Next) -> Response {
     if let Some(response) = log_in(&shown.guard, request.uri()) {
         return response;
+    }
+    let path = request.uri().path();
+    if path.starts_with("/api/") && is_of_another_site(request.headers()) {
+        return Fault::CrossSite.into_response();
     }
     match shown.guard.check(request.headers(), request.uri()) {
         Err(Refused::ForbiddenHost) => Fault::ForbiddenHost.into_response(),

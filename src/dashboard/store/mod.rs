@@ -14,6 +14,7 @@ pub mod write;
 mod tests;
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -105,6 +106,8 @@ pub fn open(path: &Path) -> Result<Writer, Error> {
 }
 
 fn open_locked(path: &Path, lock: File) -> Result<Writer, Error> {
+    // Ids, sources and tags of posts are nobody else's to read; what SQLite makes beside it is as open as the file.
+    private(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     // A crash of the machine may cost the last transactions, with their offsets: they are read again.
@@ -115,12 +118,17 @@ fn open_locked(path: &Path, lock: File) -> Result<Writer, Error> {
     Ok(Writer::new(connection, lock))
 }
 
+/// The file, made readable for its owner alone where it is not there.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
 /// Held as long as the writer lives, and let go by the system however that ends.
 fn lock(path: &Path) -> Result<File, Error> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let failed = |source| Error::Open { path: path.to_owned(), source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name)).map_err(failed)?;
+    let file = private(Path::new(&name)).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::InUse(path.to_owned())),

@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-/// Takes the place of the sources and bundles that are too many.
+/// Takes the place of the names that are too many of their kind: nothing a stranger makes up keeps real results out.
 pub const OTHER: &str = "(other)";
 /// Numbers kept in memory; forgotten all at once, and looked up again.
 const MOST_REMEMBERED: usize = 200_000;
@@ -60,8 +60,8 @@ impl Names {
         self.counts.clear();
     }
 
-    /// The number of a name that a post of this day carries; `None` where there are too many of its kind already.
-    pub fn number(&mut self, store: &Connection, kind: Kind, name: &str, day: i64) -> Result<Option<i64>, Error> {
+    /// The number of a name that a post of this day carries; that of [`OTHER`] where there are too many of its kind already.
+    pub fn number(&mut self, store: &Connection, kind: Kind, name: &str, day: i64) -> Result<i64, Error> {
         // Without a copy of the name this look-up cannot be written for a map keyed by a pair.
         let key = (kind, name.to_owned());
         if let Some((number, last_day)) = self.known.get_mut(&key) {
@@ -69,17 +69,25 @@ impl Names {
                 touch(store, *number, day)?;
                 *last_day = day;
             }
-            return Ok(Some(*number));
+            return Ok(*number);
         }
         let Some((number, last_day)) = find(store, kind, name)? else { return self.make(store, key, day) };
         if day > last_day {
             touch(store, number, day)?;
         }
         self.remember(key, number, day.max(last_day));
-        Ok(Some(number))
+        Ok(number)
     }
 
-    fn make(&mut self, store: &Connection, key: (Kind, String), day: i64) -> Result<Option<i64>, Error> {
+    /// The number of a name that some post has carried before.
+    pub fn existing(&mut self, store: &Connection, kind: Kind, name: &str) -> Result<Option<i64>, Error> {
+        match self.known.get(&(kind, name.to_owned())) {
+            Some((number, _)) => Ok(Some(*number)),
+            None => number_of(store, kind, name),
+        }
+    }
+
+    fn make(&mut self, store: &Connection, key: (Kind, String), day: i64) -> Result<i64, Error> {
         let (kind, name) = &key;
         if kind.most() < i64::MAX {
             let count = match self.counts.get(kind) {
@@ -89,14 +97,27 @@ impl Names {
                 }
             };
             if count >= kind.most() {
-                return Ok(None);
+                return self.other(store, *kind);
             }
             self.counts.insert(*kind, count + 1);
         }
         let mut insert = store.prepare_cached("INSERT INTO names (kind, name, last_day) VALUES (?, ?, ?)")?;
         let number = insert.insert(params![*kind as i64, name, day])?;
         self.remember(key, number, day);
-        Ok(Some(number))
+        Ok(number)
+    }
+
+    /// It is one beyond the limit, and never goes.
+    fn other(&mut self, store: &Connection, kind: Kind) -> Result<i64, Error> {
+        let number = match self.existing(store, kind, OTHER)? {
+            Some(number) => number,
+            None => {
+                let mut insert = store.prepare_cached("INSERT INTO names (kind, name, last_day) VALUES (?, ?, ?)")?;
+                insert.insert(params![kind as i64, OTHER, i64::MAX])?
+            }
+        };
+        self.remember((kind, OTHER.to_owned()), number, i64::MAX);
+        Ok(number)
     }
 
     fn remember(&mut self, key: (Kind, String), number: i64, last_day: i64) {

@@ -13,6 +13,13 @@ const DAYS_KEPT_LONGER: i64 = 10;
 /// Older results of a second are not asked for.
 const THROUGHPUT_KEPT: i64 = 3 * super::sums::HOUR;
 
+/// Notes up to when posts have gone: should more days be kept later, what is read again of that time still counts in the sums.
+const EXPIRED: &str =
+    "INSERT INTO counters VALUES ('expired_before', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)";
+/// Names of tags (kind 4) that nothing carries any more; those of other kinds are told by the sums by day too.
+const NAMES: &str = "DELETE FROM names WHERE id IN (SELECT id FROM names WHERE kind = 4 AND last_day < ?1 UNION ALL \
+                     SELECT id FROM names WHERE kind <> 4 AND last_day < ?2 LIMIT ?3)";
+
 impl Writer {
     /// Deletes some of what is too old; whether there is more, and the revision after it.
     ///
@@ -20,19 +27,33 @@ impl Writer {
     /// A store that cannot be written.
     pub fn expire(&mut self, clock: Clock) -> Result<(bool, i64), Error> {
         let transaction = self.store.transaction()?;
-        let (deleted, more) = expire(&transaction, clock)?;
+        let Expired { deleted, names, more } = expire(&transaction, clock)?;
         let revision = revise(&transaction, deleted > 0)?;
         transaction.commit()?;
+        if names > 0 {
+            // Some of them may be remembered with a number that is nobody's now.
+            self.names.forget();
+        }
         Ok((more, revision))
     }
 }
 
-fn expire(store: &Transaction<'_>, clock: Clock) -> Result<(usize, bool), Error> {
+/// What one step took.
+struct Expired {
+    deleted: usize,
+    names: usize,
+    more: bool,
+}
+
+fn expire(store: &Transaction<'_>, clock: Clock) -> Result<Expired, Error> {
     let horizon = clock.horizon;
     let posts = "DELETE FROM posts WHERE id IN (SELECT id FROM posts WHERE at < ? ORDER BY at LIMIT ?)";
     let expired = store.prepare_cached(posts)?.execute([horizon, STEP])?;
+    if expired > 0 {
+        store.prepare_cached(EXPIRED)?.execute([horizon])?;
+    }
     add(store, "posts", -i64::try_from(expired).unwrap_or_default())?;
-    let mut deleted = expired;
+    let (mut deleted, mut names) = (expired, 0);
     let mut more = is_step(expired);
     // A post takes its share of the sums with it when it is erased: no sum goes before its posts.
     if !more {
@@ -42,11 +63,13 @@ fn expire(store: &Transaction<'_>, clock: Clock) -> Result<(usize, bool), Error>
             more |= is_step(gone);
         }
         // Sums by week outlive their first day: names go when nothing can carry them.
-        let names = "DELETE FROM names WHERE id IN (SELECT id FROM names WHERE kind = 4 AND last_day < ? LIMIT ?)";
-        more |= is_step(store.prepare_cached(names)?.execute([horizon / DAY - 7, STEP])?);
+        let day = horizon / DAY - 7;
+        let longer = clock.now / DAY - DAYS_KEPT_LONGER * (clock.now / DAY - day);
+        names = store.prepare_cached(NAMES)?.execute([day, longer, STEP])?;
+        more |= is_step(names);
     }
     store.prepare_cached("DELETE FROM throughput WHERE second < ?")?.execute([(clock.now - THROUGHPUT_KEPT) / 1000])?;
-    Ok((deleted, more))
+    Ok(Expired { deleted, names, more })
 }
 
 fn is_step(deleted: usize) -> bool {
@@ -67,7 +90,7 @@ fn bounds(Clock { now, horizon }: Clock) -> Vec<(&'static str, &'static str, Str
     for (grain, length) in TAG_GRAINS.into_iter().enumerate() {
         bounds.push(("tag_sums", "grain, at, source, tag", format!("grain = {grain} AND at < {}", horizon / length)));
     }
-    bounds.push(("letters", "topic, partition, offset", format!("at < {horizon}")));
+    bounds.push(("letters", "topic, partition, offset, key", format!("at < {horizon}")));
     bounds
 }
 

@@ -17,7 +17,9 @@ const APPLICATION: i64 = 0x7365_6e74;
 const TABLES: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE positions (topic TEXT, partition INTEGER, next INTEGER NOT NULL, anchors TEXT NOT NULL, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
-CREATE TABLE names (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, last_day INTEGER NOT NULL, UNIQUE (kind, name));
+-- a number is never given twice: sums may still tell of what has gone
+CREATE TABLE names (id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, name TEXT NOT NULL, last_day INTEGER NOT NULL, UNIQUE (kind, name));
+CREATE INDEX names_by_day ON names (kind, last_day);
 
 -- weight lists, tags and flags by number, in JSON (store::row)
 CREATE TABLE posts (
@@ -60,9 +62,10 @@ CREATE TABLE tag_sums (
 -- results by second of scoring, of the last hours
 CREATE TABLE throughput (second INTEGER PRIMARY KEY, results INTEGER NOT NULL);
 
+-- with a hash of the record's key: a topic made anew has other records at the same offsets
 CREATE TABLE letters (
-  topic INTEGER, partition INTEGER, offset INTEGER, reason INTEGER NOT NULL, at INTEGER NOT NULL,
-  PRIMARY KEY (topic, partition, offset)
+  topic INTEGER, partition INTEGER, offset INTEGER, key INTEGER, reason INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (topic, partition, offset, key)
 ) WITHOUT ROWID;
 CREATE INDEX letters_by_reason ON letters (reason, at);
 CREATE INDEX letters_by_time ON letters (at);

@@ -33,7 +33,7 @@ fn post(number: i64) -> Scored {
         polarity: 500_000,
         confidence: 700_000,
         probabilities: vec![("positive".into(), 700_000)],
-        relevance: vec![("image".into(), 600_000), ("caption".into(), 400_000)],
+        relevance: vec![("image".into(), 600_000), ("caption".into(), 400_000), ("tags".into(), 0)],
         effects: vec![("caption".into(), -1)],
         tags: vec!["cat".into()],
         flags: vec!["tags_missing".into()],
@@ -220,6 +220,7 @@ fn what_is_too_old_goes_in_steps_and_leaves_sums_by_day() {
     let letter = |at| {
         Entry::Letter(Letter {
             origin: Origin { topic: "posts".into(), partition: 0, offset: at },
+            key: 0,
             reason: "empty".into(),
             at,
         })
@@ -245,27 +246,76 @@ fn what_is_too_old_goes_in_steps_and_leaves_sums_by_day() {
 }
 
 #[test]
-fn labels_and_fields_are_limited_and_sources_fold_into_one() {
+fn names_that_are_too_many_fold_into_one_and_no_result_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut writer = open(&folder.path().join("store")).expect("a store");
     let entries: Vec<_> = (0..1200i64)
         .map(|number| {
             let mut post = post(number);
             post.source = format!("source {number}");
-            post.label = format!("label {}", number % 100);
+            post.label = format!("label {number}");
+            post.relevance = vec![(format!("field {number}"), 1_000_000)];
+            post.flags = vec![format!("invented {number}_missing")];
             scored(post)
         })
         .collect();
     writer.apply(&entries, &[], clock()).expect("applied");
+    writer.apply(&[scored(post(1200))], &[], clock()).expect("applied");
     let count = |sql: &str| writer.store.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted");
-    // One label of them is told among the probabilities.
-    assert_eq!(count("SELECT count(*) FROM names WHERE kind = 2"), 64);
-    assert_eq!(
-        count("SELECT count(*) FROM names WHERE kind = 1"),
-        1000.min(count("SELECT count(DISTINCT source) FROM posts"))
-    );
-    let skipped = count("SELECT value FROM counters WHERE name = 'not_a_result'");
-    assert_eq!(skipped + count("SELECT count(*) FROM posts"), 1200);
+    assert_eq!(count("SELECT count(*) FROM posts"), 1201);
+    assert_eq!(count("SELECT count(*) FROM counters WHERE name = 'not_a_result'"), 0);
+    for (kind, most) in [(1, 1000), (2, 64), (3, 64), (5, 256)] {
+        assert_eq!(count(&format!("SELECT count(*) FROM names WHERE kind = {kind}")), most + 1, "{kind}");
+    }
+    let others = "SELECT count(*) FROM posts JOIN names ON source = names.id WHERE names.name = '(other)'";
+    assert_eq!(count(others), 201 - 1 + 1, "and one beyond");
+}
+
+#[test]
+fn a_tag_that_went_comes_back_under_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut writer = open(&folder.path().join("store")).expect("a store");
+    let tagged = |number, at| {
+        let mut post = post(number);
+        (post.at, post.scored_at, post.tags) = (at, at, vec!["xmas".into()]);
+        scored(post)
+    };
+    writer.apply(&[tagged(1, NOW - 9 * DAY)], &[], clock()).expect("applied");
+    let later = Clock::at(NOW + 30 * DAY, DAYS);
+    while writer.expire(later).expect("expired").0 {}
+    writer.apply(&[tagged(2, NOW + 30 * DAY - HOUR)], &[], later).expect("applied");
+    let nameless = "SELECT count(*) FROM tag_sums LEFT JOIN names ON tag = names.id WHERE names.name IS NOT 'xmas'";
+    let nameless: i64 = writer.store.query_row(nameless, [], |row| row.get(0)).expect("counted");
+    assert_eq!(nameless, 0);
+}
+
+#[test]
+fn what_went_is_not_counted_again_where_more_days_are_kept_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut writer = open(&folder.path().join("store")).expect("a store");
+    let mut old = post(1);
+    old.at = NOW - 9 * DAY;
+    writer.apply(&[scored(old.clone())], &[], clock()).expect("applied");
+    let later = NOW + 3 * DAY;
+    while writer.expire(Clock::at(later, DAYS)).expect("expired").0 {}
+    let kept = sums(&writer);
+    assert_eq!(kept["sums"].len(), 1, "its day");
+    old.scored_at = later;
+    writer.apply(&[scored(old)], &[], Clock::at(later, 10 * DAYS)).expect("applied");
+    assert_eq!(sums(&writer), kept);
+}
+
+#[test]
+fn letters_of_other_records_at_the_same_offset_are_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut writer = open(&folder.path().join("store")).expect("a store");
+    let letter = |key, at| {
+        let origin = Origin { topic: "posts".into(), partition: 0, offset: 7 };
+        Entry::Letter(Letter { origin, key, reason: "empty".into(), at })
+    };
+    writer.apply(&[letter(1, NOW - 2), letter(2, NOW - 1), letter(1, NOW)], &[], clock()).expect("applied");
+    let letters: i64 = writer.store.query_row("SELECT count(*) FROM letters", [], |row| row.get(0)).expect("counted");
+    assert_eq!(letters, 2);
 }
 
 #[test]

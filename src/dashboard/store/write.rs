@@ -10,7 +10,7 @@ use std::fs::File;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::Error;
-use super::names::{Kind, Names, OTHER};
+use super::names::{Kind, Names};
 use super::row::{COLUMNS, Details, Row, Weights};
 use super::sums::{DAY, Gathered, WEEK};
 use crate::dashboard::record::{self, Entry, Letter, Scored, Weight};
@@ -41,7 +41,7 @@ impl Clock {
 /// Writes to the store.
 pub struct Writer {
     pub(super) store: Connection,
-    names: Names,
+    pub(super) names: Names,
     _lock: File,
 }
 
@@ -106,6 +106,8 @@ fn write(
     clock: Clock,
 ) -> Result<i64, Error> {
     let transaction = store.transaction()?;
+    let horizon = clock.horizon.max(counter(&transaction, "expired_before")?);
+    let clock = Clock { horizon, ..clock };
     let mut writing = Writing { store: &transaction, names, clock, tally: Tally::default() };
     for entry in entries {
         writing.entry(entry)?;
@@ -179,10 +181,7 @@ impl Writing<'_> {
 
     fn scored(&mut self, scored: &Scored) -> Result<(), Error> {
         let day = scored.at.div_euclid(DAY);
-        let Some(topic) = self.names.number(self.store, Kind::Topic, &scored.origin.topic, day)? else {
-            self.tally.not_a_result += 1;
-            return Ok(());
-        };
+        let topic = self.names.number(self.store, Kind::Topic, &scored.origin.topic, day)?;
         let identity = (topic, scored.origin.partition, scored.origin.offset, record::key_hash(scored.id.as_bytes()));
         let kept = self.find(identity)?;
         if kept.as_ref().is_some_and(|(_, row)| row.scored_at > scored.scored_at) {
@@ -192,9 +191,7 @@ impl Writing<'_> {
             self.tally.too_old += 1;
             None
         } else {
-            let row = self.row(scored, day)?;
-            self.tally.not_a_result += i64::from(row.is_none());
-            row
+            Some(self.row(scored, day)?)
         };
         match (kept, row) {
             (None, None) => {}
@@ -222,60 +219,43 @@ impl Writing<'_> {
         rows.next()?.map(|row| Ok((row.get(0)?, Row::read(row, 1)?))).transpose()
     }
 
-    /// The result by its numbers; `None` where it has a label or a field too many.
-    fn row(&mut self, scored: &Scored, day: i64) -> Result<Option<Row>, Error> {
-        let Some(label) = self.names.number(self.store, Kind::Label, &scored.label, day)? else { return Ok(None) };
-        let Some(details) = self.details(scored, day)? else { return Ok(None) };
+    /// The result by its numbers.
+    fn row(&mut self, scored: &Scored, day: i64) -> Result<Row, Error> {
+        let details = self.details(scored, day)?;
         let bundle = serde_json::to_string(&scored.bundle)?;
-        Ok(Some(Row {
+        Ok(Row {
             at: scored.at,
-            source: self.number_or_other(Kind::Source, &scored.source, day)?,
-            label,
-            bundle: self.number_or_other(Kind::Bundle, &bundle, day)?,
+            source: self.names.number(self.store, Kind::Source, &scored.source, day)?,
+            label: self.names.number(self.store, Kind::Label, &scored.label, day)?,
+            bundle: self.names.number(self.store, Kind::Bundle, &bundle, day)?,
             polarity: scored.polarity,
             confidence: scored.confidence,
             scored_at: scored.scored_at,
             details,
-        }))
+        })
     }
 
-    fn details(&mut self, scored: &Scored, day: i64) -> Result<Option<Details>, Error> {
+    fn details(&mut self, scored: &Scored, day: i64) -> Result<Details, Error> {
         let weights =
             [(Kind::Label, &scored.probabilities), (Kind::Field, &scored.relevance), (Kind::Field, &scored.effects)];
         let [mut probabilities, mut relevance, mut effects] = [const { Weights::new() }; 3];
         for ((kind, from), to) in weights.into_iter().zip([&mut probabilities, &mut relevance, &mut effects]) {
             for (name, weight) in from as &[Weight] {
-                let Some(number) = self.names.number(self.store, kind, name, day)? else { return Ok(None) };
-                to.push((number, *weight));
+                to.push((self.names.number(self.store, kind, name, day)?, *weight));
             }
         }
         let (mut tags, mut flags, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for tag in &scored.tags {
-            tags.extend(self.names.number(self.store, Kind::Tag, tag, day)?);
+            tags.push(self.names.number(self.store, Kind::Tag, tag, day)?);
         }
         for flag in &scored.flags {
-            flags.extend(self.names.number(self.store, Kind::Flag, flag, day)?);
-            if let Some(field) = flag.strip_suffix(MISSING).filter(|field| !field.is_empty()) {
-                missing.extend(self.names.number(self.store, Kind::Field, field, day)?);
+            flags.push(self.names.number(self.store, Kind::Flag, flag, day)?);
+            // A field that never had a weight is none.
+            if let Some(field) = flag.strip_suffix(MISSING) {
+                missing.extend(self.names.existing(self.store, Kind::Field, field)?);
             }
         }
-        Ok(Some(Details(probabilities, relevance, effects, tags, flags, missing)))
-    }
-
-    fn number_or_other(&mut self, kind: Kind, name: &str, day: i64) -> Result<i64, Error> {
-        match self.names.number(self.store, kind, name, day)? {
-            Some(number) => Ok(number),
-            None => self.other(kind),
-        }
-    }
-
-    /// The one name beyond the limit.
-    fn other(&self, kind: Kind) -> Result<i64, Error> {
-        if let Some(number) = super::names::number_of(self.store, kind, OTHER)? {
-            return Ok(number);
-        }
-        let mut insert = self.store.prepare_cached("INSERT INTO names (kind, name, last_day) VALUES (?, ?, 0)")?;
-        Ok(insert.insert(params![kind as i64, OTHER])?)
+        Ok(Details(probabilities, relevance, effects, tags, flags, missing))
     }
 
     /// Writes a new post, or in place of one that is counted out already.
@@ -343,13 +323,14 @@ impl Writing<'_> {
             return Ok(());
         }
         let day = letter.at.div_euclid(DAY);
-        let Some(topic) = self.names.number(self.store, Kind::Topic, &letter.origin.topic, day)? else { return Ok(()) };
-        let reason = self.number_or_other(Kind::Reason, &letter.reason, day)?;
+        let topic = self.names.number(self.store, Kind::Topic, &letter.origin.topic, day)?;
+        let reason = self.names.number(self.store, Kind::Reason, &letter.reason, day)?;
         // Of a record that was refused several times the latest letter counts.
         let mut put = self.store.prepare_cached(
-            "INSERT INTO letters VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at WHERE excluded.at > at",
+            "INSERT INTO letters VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at WHERE excluded.at > at",
         )?;
-        let changed = put.execute(params![topic, letter.origin.partition, letter.origin.offset, reason, letter.at])?;
+        let changed =
+            put.execute(params![topic, letter.origin.partition, letter.origin.offset, letter.key, reason, letter.at])?;
         self.tally.changed |= changed > 0;
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, InterruptHandle, Transaction};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -64,24 +64,43 @@ impl Readers {
         let turn = timeout(WAIT, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Unanswered::Busy("too many requests at once; try again")) };
         // Every turn has its connection.
-        let Some(mut connection) = lock(&self.idle).pop() else {
+        let Some(connection) = lock(&self.idle).pop() else {
             return Err(Unanswered::Busy("no connection is left"));
         };
         let interrupt = Interrupt(Arc::new(Mutex::new(Some(connection.get_interrupt_handle()))));
-        let (idle, running) = (Arc::clone(&self.idle), Arc::clone(&interrupt.0));
+        let mut lent = Lent {
+            connection: Some(connection),
+            idle: Arc::clone(&self.idle),
+            running: Arc::clone(&interrupt.0),
+            _turn: turn,
+        };
         let answered = spawn_blocking(move || {
-            let answered = connection.transaction().map_err(Error::from).and_then(|transaction| answer(&transaction));
-            // From here on nobody may interrupt the connection: its next answer is another's.
-            lock(&running).take();
-            lock(&idle).push(connection);
-            drop(turn);
-            answered
+            let Some(connection) = &mut lent.connection else {
+                return Err(Error::Sqlite(rusqlite::Error::InvalidQuery));
+            };
+            connection.transaction().map_err(Error::from).and_then(|transaction| answer(&transaction))
         });
         match timeout(LIMIT, answered).await {
             Ok(Ok(answered)) => Ok(answered?),
             Ok(Err(_)) => Err(Unanswered::Busy("the answer failed")),
             Err(_) => Err(Unanswered::Busy("the answer takes too long; ask for a shorter range")),
         }
+    }
+}
+
+/// A connection that comes back however its answer ends.
+struct Lent {
+    connection: Option<Connection>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    running: Arc<Mutex<Option<InterruptHandle>>>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // From here on nobody may interrupt the connection: its next answer is another's.
+        lock(&self.running).take();
+        lock(&self.idle).extend(self.connection.take());
     }
 }
 
