@@ -55,9 +55,9 @@ export class Changes {
     this.timer = null;
     this.source?.close();
     this.source = new EventSource("api/v1/events");
-    this.source.addEventListener("change", () => {
+    this.source.addEventListener("change", (event) => {
       this.pause = FIRST_PAUSE;
-      this.changed();
+      this.changed(JSON.parse(event.data).revision);
     });
     this.source.addEventListener("error", () => this.lost());
   }

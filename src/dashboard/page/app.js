@@ -17,6 +17,8 @@ import { iso, seconds, View } from "./url.js";
 const IDLE = 5000;
 /** A store that answers slowly is asked more seldom: at most this part of the time is spent on answers. */
 const BUSY = 4;
+/** An answer that takes longer is not waited for any more. */
+const PATIENCE = 30000;
 
 const view = new View(() => changed());
 const openPosts = (from, to) => view.set({ posts: { from: iso(from), to: iso(to) } });
@@ -38,10 +40,13 @@ const posts = new Posts({
   close: () => view.state.posts && view.set({ posts: null }),
   tag: toggleTag,
   label: (label) => view.set({ label }),
-  failed: (error) => failed(error),
+  // Anything else is a matter of its dialog.
+  failed: (error) => ["unreachable", "unauthorised"].includes(error.kind) && failed(error),
 });
 
-let request = null;
+/** The request under way and what it is of, and the newest revision that the stream told. */
+let asking = null;
+let wanted = 0;
 let timer = null;
 let due = 0;
 let latest = null;
@@ -49,7 +54,12 @@ let announce = "";
 let live = "loading";
 let countdown = null;
 
-const changes = new Changes({ changed: () => schedule(0), down: (pause) => down(pause) });
+const changes = new Changes({ changed: (revision) => told(revision), down: (pause) => down(pause) });
+
+function told(revision) {
+  wanted = revision;
+  if (revision !== latest?.revision) schedule(0);
+}
 
 /** Asks again after so many milliseconds, or when the answer before is digested, whichever is later. */
 function schedule(delay) {
@@ -69,15 +79,18 @@ function changed() {
   schedule(0);
 }
 
+/** A request of the same state is not disturbed: where it has missed something, its answer asks again. */
 async function load() {
   clearTimeout(timer?.id);
   timer = null;
   if (document.hidden && latest && announce === "") return;
-  request?.abort();
-  request = new AbortController();
-  const { signal } = request;
   const { state } = view;
   const started = Date.now();
+  if (asking?.state === state && started - asking.started < PATIENCE) return;
+  asking?.controller.abort();
+  const asked = { state, started, controller: new AbortController() };
+  asking = asked;
+  const { signal } = asked.controller;
   try {
     const [series, tags, health] = await Promise.all([
       get("series", query(state, ["source", "tag"]), signal),
@@ -86,9 +99,11 @@ async function load() {
     ]);
     due = Date.now() + Math.max(1000, BUSY * (Date.now() - started));
     show(prepare(series), tags, health);
-    schedule(IDLE);
+    schedule(wanted > series.revision ? 0 : IDLE);
   } catch (error) {
     if (!signal.aborted) failed(error);
+  } finally {
+    if (asking === asked) asking = null;
   }
 }
 
@@ -150,7 +165,8 @@ function mode(name) {
 }
 
 function connected() {
-  if (live === "unauthorised") return;
+  // Somebody has given the token in another tab.
+  if (live === "unauthorised") changes.open();
   clearInterval(countdown);
   if (live === "down") say(byId("announcer"), "Connected again.");
   live = "live";
@@ -182,6 +198,7 @@ function failed(error) {
     clearInterval(countdown);
     live = "unauthorised";
     byId("banner").hidden = true;
+    keepAddress();
     say(byId("live"), "Locked");
     mode("unauthorised");
   } else if (error.kind === "unreachable") {
@@ -198,6 +215,13 @@ function failed(error) {
     fail(error.kind, error.message);
     schedule(2 * IDLE);
   }
+}
+
+/** Whoever gives the token goes on to what the address says. */
+function keepAddress() {
+  const hidden = [...new URLSearchParams(location.search)].filter(([name]) => name !== "token");
+  const inputs = hidden.map(([name, value]) => Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+  byId("token-address").replaceChildren(...inputs);
 }
 
 function fail(code, detail) {
@@ -226,7 +250,12 @@ function chrome() {
     recolour();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  document.addEventListener("visibilitychange", () => document.hidden || schedule(0));
+  // A hidden tab holds none of the few connections that a browser has for a host.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return changes.close();
+    if (live !== "unauthorised") changes.open();
+    schedule(0);
+  });
   for (const menu of document.querySelectorAll("details.menu")) wireMenu(menu);
   recolour();
 }
@@ -255,5 +284,5 @@ function recolour() {
 
 chrome();
 filters.show(view);
-changes.open();
+if (!document.hidden) changes.open();
 schedule(0);

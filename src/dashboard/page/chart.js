@@ -3,7 +3,7 @@
 
 import { DAY, dayOf, timeOfDay } from "./format.js";
 import { token } from "./colours.js";
-import { element } from "./dom.js";
+import { element, replace } from "./dom.js";
 
 const { uPlot } = window;
 const AXIS = 50;
@@ -172,7 +172,8 @@ export class Chart {
       taken = back ? left : left + after;
       return node;
     });
-    this.marks.replaceChildren(...nodes);
+    // What is the same stays, and with it the focus.
+    replace(this.marks, nodes);
   }
 
   /** Shows the shared cursor at a step, as the keyboard moves it. */

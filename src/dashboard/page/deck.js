@@ -22,12 +22,22 @@ export class Deck {
     chart.describe = describe;
   }
 
+  /** Cursor and selection stay at their times. */
   update(series) {
+    const place = (index) => {
+      const found = index === null ? -1 : series.at.indexOf(this.series?.at[index]);
+      return found < 0 ? null : found;
+    };
+    const [anchor, index] = [place(this.anchor), place(this.index)];
+    const selected = this.anchor !== null;
     this.series = series;
-    this.anchor = null;
-    if (this.index !== null && this.index >= series.at.length) this.index = null;
     for (const chart of this.charts) chart.update(series);
-    this.at(this.index);
+    if (index !== null && this.charts.some(({ target }) => target === document.activeElement)) {
+      for (const chart of this.charts) chart.point(index);
+    }
+    this.anchor = index === null ? null : anchor;
+    this.at(index);
+    if (selected) this.showSelection();
   }
 
   /** The cursor is at a step, or nowhere. */

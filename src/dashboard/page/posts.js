@@ -81,8 +81,11 @@ export class Posts {
       say(byId("posts-status"), `${format.plural(this.list.querySelectorAll(".card").length, "post", "posts")} shown${next ? ", more to load" : ""}`);
     } catch (error) {
       if (signal.aborted) return;
-      this.shown = null;
-      if (anew) this.list.replaceChildren(element("li", { class: "muted" }, `The posts could not be loaded: ${error.message}`));
+      if (anew) {
+        this.shown = null;
+        this.list.replaceChildren(element("li", { class: "muted" }, `The posts could not be loaded: ${error.message}`));
+      }
+      say(byId("posts-status"), `Not loaded: ${error.message}`);
       this.failed(error);
     } finally {
       if (!signal.aborted) {
