@@ -28,6 +28,7 @@ const ASSETS: &[Asset] = assets![
     "/chart.js" => "chart.js", JS;
     "/charts.js" => "charts.js", JS;
     "/colours.js" => "colours.js", JS;
+    "/asking.js" => "asking.js", JS;
     "/deck.js" => "deck.js", JS;
     "/dom.js" => "dom.js", JS;
     "/filters.js" => "filters.js", JS;

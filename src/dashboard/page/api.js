@@ -54,10 +54,12 @@ export class Changes {
     clearTimeout(this.timer);
     this.timer = null;
     this.source?.close();
+    // Browsers allow few connections a host: pages that nobody sees must not hold them.
+    if (document.hidden) return;
     this.source = new EventSource("api/v1/events");
-    this.source.addEventListener("change", () => {
+    this.source.addEventListener("change", ({ data }) => {
       this.pause = FIRST_PAUSE;
-      this.changed();
+      this.changed(JSON.parse(data).revision);
     });
     this.source.addEventListener("error", () => this.lost());
   }
@@ -66,11 +68,16 @@ export class Changes {
   lost() {
     this.source?.close();
     this.source = null;
-    if (this.timer !== null) return;
+    if (this.timer !== null || document.hidden) return;
     const pause = this.pause;
     this.pause = Math.min(2 * this.pause, LONGEST_PAUSE);
     this.timer = setTimeout(() => this.open(), pause);
     this.down(pause);
+  }
+
+  /** Opens it where it is closed and does not wait. */
+  resume() {
+    if (this.source === null && this.timer === null) this.open();
   }
 
   /** At once, where it waits. */

@@ -2,21 +2,20 @@
 
 import { address, Changes, Failure, get, query } from "./api.js";
 import { LabelsPanel, missing, PolarityPanel, relevance } from "./charts.js";
+import { Asking } from "./asking.js";
 import { isDark } from "./colours.js";
 import { Deck } from "./deck.js";
-import { byId, say } from "./dom.js";
+import { byId, element, say } from "./dom.js";
 import * as filters from "./filters.js";
 import * as format from "./format.js";
 import * as healthStrip from "./health.js";
 import * as lists from "./lists.js";
 import { Posts } from "./posts.js";
 import { Happened, summarise } from "./summary.js";
-import { iso, seconds, View } from "./url.js";
+import { iso, seconds, serialise, View } from "./url.js";
 
 /** How often to ask while nothing changes: lag moves without results, and relative ranges move with time. */
 const IDLE = 5000;
-/** A store that answers slowly is asked more seldom: at most this part of the time is spent on answers. */
-const BUSY = 4;
 
 const view = new View(() => changed());
 const openPosts = (from, to) => view.set({ posts: { from: iso(from), to: iso(to) } });
@@ -41,22 +40,21 @@ const posts = new Posts({
   failed: (error) => failed(error),
 });
 
-let request = null;
-let timer = null;
-let due = 0;
+/** `loading`, then `live`, `down` (nobody answers) or `locked` (a token is needed); a good answer leads from each to `live`. */
+let live = "loading";
 let latest = null;
 let announce = "";
-let live = "loading";
 let countdown = null;
+/** The newest revision that the stream told of. */
+let told = 0;
 
-const changes = new Changes({ changed: () => schedule(0), down: (pause) => down(pause) });
+const asking = new Asking((signal) => load(signal));
+const changes = new Changes({ changed: (revision) => news(revision), down: (pause) => down(pause) });
 
-/** Asks again after so many milliseconds, or when the answer before is digested, whichever is later. */
-function schedule(delay) {
-  const at = Math.max(Date.now() + delay, due);
-  if (timer !== null && timer.at <= at) return;
-  clearTimeout(timer?.id);
-  timer = { at, id: setTimeout(load, at - Date.now()) };
+/** What is shown already needs no asking, unless it is not known whether anybody answers. */
+function news(revision) {
+  told = revision;
+  if (live !== "live" || told > (latest?.revision ?? 0)) asking.soon(0);
 }
 
 /** What is to be shown is another: at once, and said once it is there. */
@@ -65,30 +63,23 @@ function changed() {
   announce = "change";
   document.body.classList.add("stale");
   posts.update(view.state, latest?.labels ?? [], latest?.shifts ?? []);
-  due = 0;
-  schedule(0);
+  asking.other();
 }
 
-async function load() {
-  clearTimeout(timer?.id);
-  timer = null;
-  if (document.hidden && latest && announce === "") return;
-  request?.abort();
-  request = new AbortController();
-  const { signal } = request;
+/** Asks once and shows the answer; tells when to ask again. */
+async function load(signal) {
+  if (document.hidden && latest && announce === "") return null;
   const { state } = view;
-  const started = Date.now();
   try {
     const [series, tags, health] = await Promise.all([
       get("series", query(state, ["source", "tag"]), signal),
       get("tags", query(state, ["source"]), signal),
       get("health", query(state, []), signal),
     ]);
-    due = Date.now() + Math.max(1000, BUSY * (Date.now() - started));
     show(prepare(series), tags, health);
-    schedule(IDLE);
+    return told > series.revision ? 0 : IDLE;
   } catch (error) {
-    if (!signal.aborted) failed(error);
+    return signal.aborted ? null : failed(error);
   }
 }
 
@@ -150,7 +141,6 @@ function mode(name) {
 }
 
 function connected() {
-  if (live === "unauthorised") return;
   clearInterval(countdown);
   if (live === "down") say(byId("announcer"), "Connected again.");
   live = "live";
@@ -158,6 +148,7 @@ function connected() {
   say(byId("live"), "Live");
   say(byId("live-at"), `as of ${format.timeOfDay(Date.now() / 1000)}`);
   document.body.classList.remove("down");
+  changes.resume();
 }
 
 function down(pause) {
@@ -170,9 +161,10 @@ function down(pause) {
   tick();
   countdown = setInterval(tick, 1000);
   // A broken stream alone may mean anything: a request tells whether nobody is there or a token is missing.
-  schedule(0);
+  asking.soon(0);
 }
 
+/** Shows what went wrong; tells when to ask again, if not when the stream is back or the reader says so. */
 function failed(error) {
   if (!(error instanceof Failure)) {
     console.error(error);
@@ -180,9 +172,10 @@ function failed(error) {
   } else if (error.kind === "unauthorised") {
     changes.close();
     clearInterval(countdown);
-    live = "unauthorised";
+    live = "locked";
     byId("banner").hidden = true;
     say(byId("live"), "Locked");
+    keepView();
     mode("unauthorised");
   } else if (error.kind === "unreachable") {
     if (live !== "down") say(byId("announcer"), "Disconnected. Trying again.");
@@ -193,11 +186,18 @@ function failed(error) {
     changes.lost();
   } else if (error.kind === "busy" && latest) {
     // What is shown is a little old, and better than an error.
-    schedule(IDLE);
+    return IDLE;
   } else {
     fail(error.kind, error.message);
-    schedule(2 * IDLE);
+    return 2 * IDLE;
   }
+  return null;
+}
+
+/** Whoever logs in sees what the address asked for. */
+function keepView() {
+  const kept = [...new URLSearchParams(serialise(view.state))].map(([name, value]) => element("input", { type: "hidden", name, value }));
+  byId("token-view").replaceChildren(...kept);
 }
 
 function fail(code, detail) {
@@ -226,7 +226,7 @@ function chrome() {
     recolour();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  document.addEventListener("visibilitychange", () => document.hidden || schedule(0));
+  document.addEventListener("visibilitychange", () => (document.hidden ? changes.close() : asking.soon(0)));
   for (const menu of document.querySelectorAll("details.menu")) wireMenu(menu);
   recolour();
 }
@@ -255,5 +255,4 @@ function recolour() {
 
 chrome();
 filters.show(view);
-changes.open();
-schedule(0);
+asking.soon(0);

@@ -23,11 +23,24 @@ export class Deck {
   }
 
   update(series) {
+    const [index, anchor] = [this.index, this.anchor].map((place) => this.again(place, series));
     this.series = series;
-    this.anchor = null;
-    if (this.index !== null && this.index >= series.at.length) this.index = null;
+    this.index = index;
     for (const chart of this.charts) chart.update(series);
-    this.at(this.index);
+    // A pointer stays where it is; keys stay at their time.
+    const keyed = this.charts.some(({ target }) => target === document.activeElement);
+    this.anchor = keyed && index !== null ? anchor : null;
+    if (keyed) for (const chart of this.charts) chart.point(index);
+    this.at(keyed || this.index >= series.at.length ? index : this.index);
+    this.showSelection();
+  }
+
+  /** Where a step is in other data: steps come and go at both ends. */
+  again(place, { at, end }) {
+    const time = this.series?.at[place];
+    if (time === undefined || time >= end) return null;
+    const found = at.findLastIndex((start) => start <= time);
+    return found < 0 ? null : found;
   }
 
   /** The cursor is at a step, or nowhere. */
