@@ -25,6 +25,7 @@ const ASSETS: &[Asset] = assets![
     "/api.js" => "api.js", JS;
     "/app.css" => "app.css", CSS;
     "/app.js" => "app.js", JS;
+    "/asking.js" => "asking.js", JS;
     "/chart.js" => "chart.js", JS;
     "/charts.js" => "charts.js", JS;
     "/colours.js" => "colours.js", JS;

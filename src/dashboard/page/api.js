@@ -20,10 +20,14 @@ export function query(state, names) {
 
 export const address = (endpoint, parameters) => `api/v1/${endpoint}?${parameters}`;
 
+/** A connection that has died without a word is not waited for any longer; the server gives up after half of it. */
+const PATIENCE = 30000;
+
 export async function get(endpoint, parameters, signal) {
   let response;
   try {
-    response = await fetch(address(endpoint, parameters), { signal, cache: "no-store", headers: { accept: "application/json" } });
+    const given = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]);
+    response = await fetch(address(endpoint, parameters), { signal: given, cache: "no-store", headers: { accept: "application/json" } });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Failure("unreachable", "The dashboard does not answer.");
@@ -54,10 +58,12 @@ export class Changes {
     clearTimeout(this.timer);
     this.timer = null;
     this.source?.close();
+    // Browsers allow few connections a host: pages that nobody sees must not hold them.
+    if (document.hidden) return;
     this.source = new EventSource("api/v1/events");
-    this.source.addEventListener("change", (event) => {
+    this.source.addEventListener("change", ({ data }) => {
       this.pause = FIRST_PAUSE;
-      this.changed(JSON.parse(event.data).revision);
+      this.changed(JSON.parse(data).revision);
     });
     this.source.addEventListener("error", () => this.lost());
   }
@@ -66,11 +72,16 @@ export class Changes {
   lost() {
     this.source?.close();
     this.source = null;
-    if (this.timer !== null) return;
+    if (this.timer !== null || document.hidden) return;
     const pause = this.pause;
     this.pause = Math.min(2 * this.pause, LONGEST_PAUSE);
     this.timer = setTimeout(() => this.open(), pause);
     this.down(pause);
+  }
+
+  /** Opens it where it is closed and does not wait. */
+  resume() {
+    if (this.source === null && this.timer === null) this.open();
   }
 
   /** At once, where it waits. */

@@ -2,23 +2,20 @@
 
 import { address, Changes, Failure, get, query } from "./api.js";
 import { LabelsPanel, missing, PolarityPanel, relevance } from "./charts.js";
+import { Asking } from "./asking.js";
 import { isDark } from "./colours.js";
 import { Deck } from "./deck.js";
-import { byId, say } from "./dom.js";
+import { byId, element, say } from "./dom.js";
 import * as filters from "./filters.js";
 import * as format from "./format.js";
 import * as healthStrip from "./health.js";
 import * as lists from "./lists.js";
 import { Posts } from "./posts.js";
 import { Happened, summarise } from "./summary.js";
-import { iso, seconds, View } from "./url.js";
+import { iso, seconds, serialise, View } from "./url.js";
 
 /** How often to ask while nothing changes: lag moves without results, and relative ranges move with time. */
 const IDLE = 5000;
-/** A store that answers slowly is asked more seldom: at most this part of the time is spent on answers. */
-const BUSY = 4;
-/** An answer that takes longer is not waited for any more. */
-const PATIENCE = 30000;
 
 const view = new View(() => changed());
 const openPosts = (from, to) => view.set({ posts: { from: iso(from), to: iso(to) } });
@@ -40,33 +37,24 @@ const posts = new Posts({
   close: () => view.state.posts && view.set({ posts: null }),
   tag: toggleTag,
   label: (label) => view.set({ label }),
-  // Anything else is a matter of its dialog.
-  failed: (error) => ["unreachable", "unauthorised"].includes(error.kind) && failed(error),
+  failed: (error) => failed(error),
 });
 
-/** The request under way and what it is of, and the newest revision that the stream told. */
-let asking = null;
-let wanted = 0;
-let timer = null;
-let due = 0;
+/** `loading`, then `live`, `down` (nobody answers) or `locked` (a token is needed); a good answer leads from each to `live`. */
+let live = "loading";
 let latest = null;
 let announce = "";
-let live = "loading";
 let countdown = null;
+/** The newest revision that the stream told of. */
+let told = 0;
 
-const changes = new Changes({ changed: (revision) => told(revision), down: (pause) => down(pause) });
+const asking = new Asking((signal) => load(signal));
+const changes = new Changes({ changed: (revision) => news(revision), down: (pause) => down(pause) });
 
-function told(revision) {
-  wanted = revision;
-  if (revision !== latest?.revision) schedule(0);
-}
-
-/** Asks again after so many milliseconds, or when the answer before is digested, whichever is later. */
-function schedule(delay) {
-  const at = Math.max(Date.now() + delay, due);
-  if (timer !== null && timer.at <= at) return;
-  clearTimeout(timer?.id);
-  timer = { at, id: setTimeout(load, at - Date.now()) };
+/** What is shown already needs no asking, unless it is not known whether anybody answers. */
+function news(revision) {
+  told = revision;
+  if (live !== "live" || told > (latest?.revision ?? 0)) asking.soon(0);
 }
 
 /** What is to be shown is another: at once, and said once it is there. */
@@ -75,35 +63,23 @@ function changed() {
   announce = "change";
   document.body.classList.add("stale");
   posts.update(view.state, latest?.labels ?? [], latest?.shifts ?? []);
-  due = 0;
-  schedule(0);
+  asking.other();
 }
 
-/** A request of the same state is not disturbed: where it has missed something, its answer asks again. */
-async function load() {
-  clearTimeout(timer?.id);
-  timer = null;
-  if (document.hidden && latest && announce === "") return;
+/** Asks once and shows the answer; tells when to ask again. */
+async function load(signal) {
+  if (document.hidden && latest && announce === "") return null;
   const { state } = view;
-  const started = Date.now();
-  if (asking?.state === state && started - asking.started < PATIENCE) return;
-  asking?.controller.abort();
-  const asked = { state, started, controller: new AbortController() };
-  asking = asked;
-  const { signal } = asked.controller;
   try {
     const [series, tags, health] = await Promise.all([
       get("series", query(state, ["source", "tag"]), signal),
       get("tags", query(state, ["source"]), signal),
       get("health", query(state, []), signal),
     ]);
-    due = Date.now() + Math.max(1000, BUSY * (Date.now() - started));
     show(prepare(series), tags, health);
-    schedule(wanted > series.revision ? 0 : IDLE);
+    return told > series.revision ? 0 : IDLE;
   } catch (error) {
-    if (!signal.aborted) failed(error);
-  } finally {
-    if (asking === asked) asking = null;
+    return signal.aborted ? null : failed(error);
   }
 }
 
@@ -165,8 +141,6 @@ function mode(name) {
 }
 
 function connected() {
-  // Somebody has given the token in another tab.
-  if (live === "unauthorised") changes.open();
   clearInterval(countdown);
   if (live === "down") say(byId("announcer"), "Connected again.");
   live = "live";
@@ -174,6 +148,7 @@ function connected() {
   say(byId("live"), "Live");
   say(byId("live-at"), `as of ${format.timeOfDay(Date.now() / 1000)}`);
   document.body.classList.remove("down");
+  changes.resume();
 }
 
 function down(pause) {
@@ -186,9 +161,10 @@ function down(pause) {
   tick();
   countdown = setInterval(tick, 1000);
   // A broken stream alone may mean anything: a request tells whether nobody is there or a token is missing.
-  schedule(0);
+  asking.soon(0);
 }
 
+/** Shows what went wrong; tells when to ask again, if not when the stream is back or the reader says so. */
 function failed(error) {
   if (!(error instanceof Failure)) {
     console.error(error);
@@ -196,10 +172,10 @@ function failed(error) {
   } else if (error.kind === "unauthorised") {
     changes.close();
     clearInterval(countdown);
-    live = "unauthorised";
+    live = "locked";
     byId("banner").hidden = true;
-    keepAddress();
     say(byId("live"), "Locked");
+    keepView();
     mode("unauthorised");
   } else if (error.kind === "unreachable") {
     if (live !== "down") say(byId("announcer"), "Disconnected. Trying again.");
@@ -210,18 +186,18 @@ function failed(error) {
     changes.lost();
   } else if (error.kind === "busy" && latest) {
     // What is shown is a little old, and better than an error.
-    schedule(IDLE);
+    return IDLE;
   } else {
     fail(error.kind, error.message);
-    schedule(2 * IDLE);
+    return 2 * IDLE;
   }
+  return null;
 }
 
-/** Whoever gives the token goes on to what the address says. */
-function keepAddress() {
-  const hidden = [...new URLSearchParams(location.search)].filter(([name]) => name !== "token");
-  const inputs = hidden.map(([name, value]) => Object.assign(document.createElement("input"), { type: "hidden", name, value }));
-  byId("token-address").replaceChildren(...inputs);
+/** Whoever logs in sees what the address asked for. */
+function keepView() {
+  const kept = [...new URLSearchParams(serialise(view.state))].map(([name, value]) => element("input", { type: "hidden", name, value }));
+  byId("token-view").replaceChildren(...kept);
 }
 
 function fail(code, detail) {
@@ -250,12 +226,7 @@ function chrome() {
     recolour();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  // A hidden tab holds none of the few connections that a browser has for a host.
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return changes.close();
-    if (live !== "unauthorised") changes.open();
-    schedule(0);
-  });
+  document.addEventListener("visibilitychange", () => (document.hidden ? changes.close() : asking.soon(0)));
   for (const menu of document.querySelectorAll("details.menu")) wireMenu(menu);
   recolour();
 }
@@ -284,5 +255,4 @@ function recolour() {
 
 chrome();
 filters.show(view);
-if (!document.hidden) changes.open();
-schedule(0);
+asking.soon(0);

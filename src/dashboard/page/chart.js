@@ -3,7 +3,7 @@
 
 import { DAY, dayOf, timeOfDay } from "./format.js";
 import { token } from "./colours.js";
-import { element, replace } from "./dom.js";
+import { element } from "./dom.js";
 
 const { uPlot } = window;
 const AXIS = 50;
@@ -158,22 +158,32 @@ export class Chart {
   /** Puts the chips above the plot where their times are: to the right of them, or to the left where more room is. */
   place() {
     const chips = this.drawn?.chips?.() ?? [];
+    const focused = this.marks.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     const whole = this.box.clientWidth;
     const width = whole - AXIS - RIGHT;
     const lefts = chips.map(({ at }) => AXIS + ((at - this.shown.start) / (this.shown.end - this.shown.start)) * width);
     let taken = 0;
-    const nodes = chips.map(({ node }, index) => {
+    const nodes = chips.map(({ node: fresh }, index) => {
+      const node = this.kept(fresh);
       const left = lefts[index];
       const [before, after] = [left - taken - CHIP_GAP, (lefts[index + 1] ?? whole - RIGHT) - left - CHIP_GAP];
       const back = after < CHIP && before > after;
+      node.style.removeProperty(back ? "left" : "right");
       node.style.setProperty(back ? "right" : "left", `${back ? whole - left : left}px`);
       node.style.maxWidth = `${Math.max(back ? before : after, SHORT)}px`;
       node.classList.toggle("short", Math.max(before, after) < 130);
       taken = back ? left : left + after;
       return node;
     });
-    // What is the same stays, and with it the focus.
-    replace(this.marks, nodes);
+    for (const gone of [...this.marks.children]) if (!nodes.includes(gone)) gone.remove();
+    nodes.forEach((node, index) => this.marks.children[index] === node || this.marks.insertBefore(node, this.marks.children[index] ?? null));
+    if (focused && document.activeElement?.dataset.key !== focused) nodes.find(({ dataset }) => dataset.key === focused)?.focus({ preventScroll: true });
+  }
+
+  /** The chip that is there already, where it says the same: under the focus or the pointer nothing may be exchanged. */
+  kept(fresh) {
+    const there = [...this.marks.children].find(({ dataset }) => dataset.key === fresh.dataset.key);
+    return there && there.dataset.to === fresh.dataset.to && there.innerHTML === fresh.innerHTML ? there : fresh;
   }
 
   /** Shows the shared cursor at a step, as the keyboard moves it. */

@@ -86,7 +86,7 @@ export class PolarityPanel extends Panel {
       element("b", {}, String(at + 1)),
       element("span", { class: "text" }, text),
     ];
-    return element("button", { type: "button", class: `chip ${fell ? "fell" : "rose"}`, title: `${text}: show the posts behind it`, onclick: () => this.openShift(shift), "data-key": `chip ${shift.at}` }, marks);
+    return element("button", { type: "button", class: `chip ${fell ? "fell" : "rose"}`, title: `${text}: show the posts behind it`, onclick: () => this.openShift(shift), "data-key": `chip ${shift.at}`, "data-to": shift.to }, marks);
   }
 
   update(series) {
@@ -96,7 +96,7 @@ export class PolarityPanel extends Panel {
       {
         name: "95% band",
         swatch: swatch(token("band")),
-        value: (at) => (at === null ? [total.polarity?.low, total.polarity?.high] : [polarity.low[at], polarity.high[at]]).map(format.polarity).join(" … "),
+        value: (at) => (at === null ? format.band(total.polarity?.low, total.polarity?.high) : format.band(polarity.low[at], polarity.high[at])),
       },
     ]);
     const [low, high] = extremes(polarity.mean);
@@ -183,7 +183,7 @@ export class LabelsPanel extends Panel {
 }
 
 function bundleChip({ bundle, version, digest }) {
-  return element("span", { class: "chip bundle", title: `From here on scored by ${bundle} ${version}, ${digest}` }, `◆ ${bundle} ${version}`);
+  return element("span", { class: "chip bundle", "data-key": `bundle ${digest}`, title: `From here on scored by ${bundle} ${version}, ${digest}` }, `◆ ${bundle} ${version}`);
 }
 
 /** Relevance and missing fields: a line a field. */

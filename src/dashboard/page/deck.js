@@ -22,22 +22,25 @@ export class Deck {
     chart.describe = describe;
   }
 
-  /** Cursor and selection stay at their times. */
   update(series) {
-    const place = (index) => {
-      const found = index === null ? -1 : series.at.indexOf(this.series?.at[index]);
-      return found < 0 ? null : found;
-    };
-    const [anchor, index] = [place(this.anchor), place(this.index)];
-    const selected = this.anchor !== null;
+    const [index, anchor] = [this.index, this.anchor].map((place) => this.again(place, series));
     this.series = series;
+    this.index = index;
     for (const chart of this.charts) chart.update(series);
-    if (index !== null && this.charts.some(({ target }) => target === document.activeElement)) {
-      for (const chart of this.charts) chart.point(index);
-    }
-    this.anchor = index === null ? null : anchor;
-    this.at(index);
-    if (selected) this.showSelection();
+    // A pointer stays where it is; keys stay at their time.
+    const keyed = this.charts.some(({ target }) => target === document.activeElement);
+    this.anchor = keyed && index !== null ? anchor : null;
+    if (keyed) for (const chart of this.charts) chart.point(index);
+    this.at(keyed || this.index >= series.at.length ? index : this.index);
+    this.showSelection();
+  }
+
+  /** Where a step is in other data: steps come and go at both ends. */
+  again(place, { at, end }) {
+    const time = this.series?.at[place];
+    if (time === undefined || time >= end) return null;
+    const found = at.findLastIndex((start) => start <= time);
+    return found < 0 ? null : found;
   }
 
   /** The cursor is at a step, or nowhere. */

@@ -14,6 +14,8 @@ const known = (format) => (value) => (value === null || value === undefined || N
 export const count = known((value) => numbers.format(value));
 export const short = known((value) => compact.format(value));
 export const polarity = known((value) => signed.format(value).replace("-", "−"));
+/** From … to …; a single post has no band. */
+export const band = (low, high) => (typeof low === "number" && typeof high === "number" ? `${polarity(low)} … ${polarity(high)}` : NONE);
 export const share = known((value) => (value > 0 && value < 0.1 ? finer : percent).format(value));
 export const rate = known((value) => rates.format(value));
 export const megabytes = known((value) => bytes.format(value / 1e6));

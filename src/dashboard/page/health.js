@@ -27,18 +27,16 @@ function state(id, text, wrong, detail = "") {
 export function health({ ingest, throughput, worker, dead_letters: letters, store, version }) {
   state("health-rate", `${format.rate(ingest.per_second)}/s`, false, "Results scored within the last minute; the bars are the last 60 minutes");
   replace(byId("health-bars"), bars(throughput.results));
-  state("health-lag", worker.error ? "unknown" : format.plural(worker.lag, "record", "records"), Boolean(worker.error), worker.error ?? `Records of the input topic behind the committed offsets of the group ${worker.group}`);
-  const known = ingest.behind === null ? "not known" : "up to date";
-  const behind = ingest.connected ? (ingest.behind ? `${format.plural(ingest.behind, "record", "records")} behind` : known) : "broker away";
-  state("health-behind", behind, !ingest.connected || Boolean(ingest.error), ingest.error ?? "Records of the results topic that this dashboard has not read yet");
+  state("health-lag", worker.error ? `not known: ${worker.error}` : format.plural(worker.lag, "record", "records"), Boolean(worker.error), worker.error ?? `Records of the input topic behind the committed offsets of the group ${worker.group}`);
+  const behind = ingest.connected ? (ingest.behind === null ? "not known" : ingest.behind ? `${format.plural(ingest.behind, "record", "records")} behind` : "up to date") : "broker away";
+  state("health-behind", ingest.error ? `${behind}: ${ingest.error}` : behind, !ingest.connected || Boolean(ingest.error), ingest.error ?? "Records of the results topic that this dashboard has not read yet");
   state("health-letters", format.count(letters.total), letters.total > 0, "Posts that could not be scored, in this range");
   const reasons = letters.reasons.map(({ reason, count, last_at: last }) =>
     element("li", {}, element("code", {}, reason), element("b", {}, format.count(count)), element("span", { class: "muted" }, `last ${format.exactly(last)}`)),
   );
   replace(byId("health-reasons"), reasons.length ? reasons : element("li", { class: "muted" }, "None in this range."));
   const skipped = Object.entries(ingest.skipped ?? {}).filter(([, count]) => count > 0).map(([reason, count]) => `${format.count(count)} skipped (${reason.replaceAll("_", " ")})`);
-  const trouble = ingest.error ? [ingest.error] : [];
-  const kept = [...trouble, `${format.plural(store.posts, "post", "posts")} kept for ${store.retention_days} days in ${format.megabytes(store.bytes)}`, ...skipped, `sentistream ${version}`];
+  const kept = [`${format.plural(store.posts, "post", "posts")} kept for ${store.retention_days} days in ${format.megabytes(store.bytes)}`, ...skipped, `sentistream ${version}`];
   say(byId("store"), kept.join(" · "));
 }
 

@@ -81,12 +81,13 @@ export class Posts {
       say(byId("posts-status"), `${format.plural(this.list.querySelectorAll(".card").length, "post", "posts")} shown${next ? ", more to load" : ""}`);
     } catch (error) {
       if (signal.aborted) return;
-      if (anew) {
-        this.shown = null;
-        this.list.replaceChildren(element("li", { class: "muted" }, `The posts could not be loaded: ${error.message}`));
-      }
-      say(byId("posts-status"), `Not loaded: ${error.message}`);
-      this.failed(error);
+      const nobody = ["unreachable", "unauthorised"].includes(error.kind);
+      const text = `The posts could not be loaded: ${error.message}`;
+      // What is here stays; where nothing is, the next refresh asks again if that may help.
+      if (anew) this.list.replaceChildren(element("li", { class: "muted" }, text));
+      else say(byId("posts-status"), text);
+      if (anew && (nobody || error.kind === "busy")) this.shown = null;
+      if (nobody) this.failed(error);
     } finally {
       if (!signal.aborted) {
         this.more.disabled = false;

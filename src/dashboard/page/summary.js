@@ -23,7 +23,7 @@ export function summarise(series) {
   const { total, labels, polarity } = series;
   say(byId("total-posts"), format.count(total.posts));
   say(byId("total-polarity"), format.polarity(total.polarity?.mean));
-  say(byId("total-band"), total.posts ? `${format.polarity(total.polarity.low)} … ${format.polarity(total.polarity.high)}` : format.NONE);
+  say(byId("total-band"), format.band(total.polarity?.low, total.polarity?.high));
   say(byId("total-confidence"), format.share(total.confidence));
   say(byId("total-span"), `${format.span(series.start, series.end)} ${format.offset(series.end)}`);
   replace(byId("total-labels"), shareBar(labels, total.labels));

@@ -32,7 +32,7 @@ export function parse(search) {
     tag: query.get("tag") || null,
     label: query.get("label") || null,
     view: query.get("view") === "count" ? "count" : "share",
-    posts: isTime(start ?? null) && isTime(end ?? null) && Date.parse(start) < Date.parse(end) ? { from: iso(seconds(start)), to: iso(seconds(end)) } : null,
+    posts: isTime(start ?? null) && isTime(end ?? null) && seconds(start) < seconds(end) ? { from: iso(seconds(start)), to: iso(seconds(end)) } : null,
   };
 }
 

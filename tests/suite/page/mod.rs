@@ -6,6 +6,7 @@ mod reading;
 mod screenshots;
 mod states;
 mod strangers;
+mod streaming;
 mod vendored;
 
 use serde_json::{Value, json};
