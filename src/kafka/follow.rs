@@ -105,10 +105,19 @@ struct Partition {
     end: Option<i64>,
     is_at_end: bool,
     is_changed: bool,
-    /// Not looked at since it was assigned.
-    is_new: bool,
-    /// The last look did not find what was read.
-    is_doubted: bool,
+    look: Look,
+}
+
+/// What the last look at the anchors found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Look {
+    /// None since the partition was assigned.
+    #[default]
+    Never,
+    /// What was read.
+    Same,
+    /// Something else, or nothing.
+    Another,
 }
 
 impl Partition {
@@ -124,7 +133,7 @@ impl Partition {
     /// Whether it may be another than the one that was read. One where nothing happens is not looked at.
     fn is_to_be_looked_at(&self) -> bool {
         let is_shorter = self.end.is_some_and(|end| end < self.next);
-        let has_reason = self.is_new || self.is_doubted || is_shorter || !self.recent.is_empty();
+        let has_reason = self.look != Look::Same || is_shorter || !self.recent.is_empty();
         self.is_assigned && !self.anchors.is_empty() && has_reason
     }
 
@@ -297,7 +306,9 @@ impl Follower {
         }
         for (number, partition) in &mut self.partitions {
             let is_assigned = numbers.contains(number);
-            partition.is_new |= is_assigned && !partition.is_assigned;
+            if is_assigned && !partition.is_assigned {
+                partition.look = Look::Never;
+            }
             partition.is_assigned = is_assigned;
         }
         Ok(())
@@ -327,7 +338,7 @@ impl Follower {
             let Some(partition) = self.partitions.get_mut(&number) else { continue };
             match found {
                 anchors::Found::Same => {
-                    (partition.is_new, partition.is_doubted) = (false, false);
+                    partition.look = Look::Same;
                     if !partition.recent.is_empty() {
                         // Read before this look, which found what it was read after.
                         partition.anchors = std::mem::take(&mut partition.recent).into();
@@ -335,7 +346,7 @@ impl Follower {
                     }
                 }
                 // A new leader may not have all of it for a moment.
-                anchors::Found::Another if !partition.is_doubted => partition.is_doubted = true,
+                anchors::Found::Another if partition.look != Look::Another => partition.look = Look::Another,
                 anchors::Found::Another => {
                     tracing::warn!(
                         topic = &*self.topic,

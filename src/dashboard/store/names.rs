@@ -109,12 +109,11 @@ impl Names {
 
     /// It is one beyond the limit, and never goes.
     fn other(&mut self, store: &Connection, kind: Kind) -> Result<i64, Error> {
-        let number = match self.existing(store, kind, OTHER)? {
-            Some(number) => number,
-            None => {
-                let mut insert = store.prepare_cached("INSERT INTO names (kind, name, last_day) VALUES (?, ?, ?)")?;
-                insert.insert(params![kind as i64, OTHER, i64::MAX])?
-            }
+        let number = if let Some(number) = self.existing(store, kind, OTHER)? {
+            number
+        } else {
+            let mut insert = store.prepare_cached("INSERT INTO names (kind, name, last_day) VALUES (?, ?, ?)")?;
+            insert.insert(params![kind as i64, OTHER, i64::MAX])?
         };
         self.remember((kind, OTHER.to_owned()), number, i64::MAX);
         Ok(number)
