@@ -20,6 +20,8 @@ const PARTITIONS: i32 = 6;
 const PACE: Pace = Pace { per_second: 160, backlog: 200 };
 /// A group that publishes nothing for so long, with nothing done to it, has stalled.
 const STALLED: Duration = Duration::from_mins(1);
+/// How long is waited where Kafka itself has forgotten how a transaction ended: its group may stand still for ever.
+const FORGOTTEN: Duration = Duration::from_secs(30);
 /// How often it is asked whether every partition has an owner.
 const ASKED: Duration = Duration::from_secs(1);
 /// How long a partition without an owner may be one: far longer than any rebalance takes here.
@@ -49,6 +51,8 @@ struct Scenario<'a> {
     feeder: Option<Feeder>,
     watcher: Watcher,
     runtime: Runtime,
+    /// Transactions that the broker had given up telling partitions of before.
+    given_up: usize,
     asked: Instant,
     ownerless_since: Option<Instant>,
     complaints: Vec<String>,
@@ -64,6 +68,7 @@ pub fn run(arena: &mut Arena<'_>, mode: Mode, name: &str, steps: &[Step]) -> Row
     let feeder = Feeder::start(&topics, Arc::clone(&records), Arc::clone(&watcher.progress), PACE);
     let fleet = Fleet::new(&topics, arena.folder, mode);
     let mut scenario = Scenario {
+        given_up: arena.broker.markers_given_up(),
         broker: arena.broker,
         topics,
         fleet,
@@ -88,7 +93,10 @@ impl Scenario<'_> {
         let mut over: Vec<(Affected, Instant)> = Vec::new();
         for (number, step) in steps.iter().enumerate() {
             if let Some(&(affected, since)) = over.last().filter(|_| step.is_mended) {
-                self.expect("a fault is mended", |scenario| scenario.recovery(affected, since).is_some());
+                let mended = self.expect("a fault is mended", |scenario| scenario.recovery(affected, since).is_some());
+                if !mended && self.is_void() {
+                    break;
+                }
             }
             self.pause(step.pause);
             println!("{}: {}/{} {:?}", mode.name(), number + 1, steps.len(), step.fault);
@@ -232,16 +240,22 @@ impl Scenario<'_> {
 
     /// Waits for a condition; what does not come is a complaint, so that the rest is still looked at.
     fn expect(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        let started = Instant::now();
         while !holds(self) {
-            if Instant::now() > deadline {
-                self.complaints.push(format!("waited {} s until {what}", PATIENCE.as_secs()));
+            let waited = started.elapsed();
+            if waited > PATIENCE || waited > FORGOTTEN && self.is_void() {
+                self.complaints.push(format!("waited {} s until {what}", waited.as_secs()));
                 return false;
             }
             self.call_for_an_owner();
             self.pause(Duration::from_millis(20));
         }
         true
+    }
+
+    /// Whether the scenario is run again anyway, should anything be amiss.
+    fn is_void(&self) -> bool {
+        self.broker.markers_given_up() > self.given_up
     }
 
     /// Ends the feed, waits until the group believes that it has finished, sends the workers away, and looks.
