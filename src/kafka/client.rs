@@ -18,8 +18,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const FRAMING_BYTES: usize = 64 * 1024;
 /// What is fetched ahead where a topic is read from end to end.
 const READER_BYTES: usize = 16 << 20;
-/// What librdkafka fetches of one partition at once as it comes.
-const MOST_OF_A_PARTITION: usize = 1 << 20;
 /// A broker sends one batch at least, whatever its size; librdkafka takes no smaller limit.
 const LEAST_FETCH: usize = 1000;
 /// librdkafka takes no more for any of its sizes.
@@ -178,7 +176,8 @@ pub fn reader(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
 /// A consumer of single records here and there: it fetches hardly more than it is asked for.
 pub fn peeker(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
     let mut config = reading(settings, LEAST_FETCH);
-    config.set("queued.min.messages", "1").create_with_context(Logged).map_err(Error::client)
+    config.set("queued.min.messages", "1").set("max.partition.fetch.bytes", LEAST_FETCH.to_string());
+    config.create_with_context(Logged).map_err(Error::client)
 }
 
 fn reading(settings: &Settings, bytes: usize) -> ClientConfig {
@@ -195,7 +194,6 @@ fn reading(settings: &Settings, bytes: usize) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", (bytes / 1024).max(1).to_string())
-        .set("max.partition.fetch.bytes", bytes.min(MOST_OF_A_PARTITION).to_string())
         .set("fetch.max.bytes", bytes.to_string())
         .set("message.max.bytes", bytes.to_string())
         .set("receive.message.max.bytes", i32::MAX.to_string());

@@ -3,15 +3,13 @@
 use rusqlite::{Transaction, params};
 
 use super::Error;
-use super::sums::{DAY, GRAINS, QUARTER, TAG_GRAINS};
-use super::write::{Clock, Writer, add, revise};
+use super::sums::{DAY, GRAINS, HOUR, QUARTER, TAG_GRAINS};
+use super::write::{Clock, THROUGHPUT_KEPT, Writer, add, revise};
 
 /// Rows of one table that go in one step.
 const STEP: i64 = 2000;
 /// Sums by day are kept so many times as long as posts.
 const DAYS_KEPT_LONGER: i64 = 10;
-/// Older results of a second are not asked for.
-const THROUGHPUT_KEPT: i64 = 3 * super::sums::HOUR;
 
 /// Notes up to when posts have gone: should more days be kept later, what is read again of that time still counts in the sums.
 const EXPIRED: &str =
@@ -68,7 +66,9 @@ fn expire(store: &Transaction<'_>, clock: Clock) -> Result<Expired, Error> {
         names = store.prepare_cached(NAMES)?.execute([day, longer, STEP])?;
         more |= is_step(names);
     }
-    store.prepare_cached("DELETE FROM throughput WHERE second < ?")?.execute([(clock.now - THROUGHPUT_KEPT) / 1000])?;
+    store
+        .prepare_cached("DELETE FROM throughput WHERE second < ?")?
+        .execute([(clock.now - THROUGHPUT_KEPT - HOUR) / 1000])?;
     Ok(Expired { deleted, names, more })
 }
 

@@ -1,9 +1,18 @@
 //! A post as the store keeps it: every name by its number.
 
-use rusqlite::Row as SqlRow;
+use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+
+/// When the first and the last post were published, where there are any.
+pub fn span(store: &Connection) -> Result<Option<(i64, i64)>, Error> {
+    let bound = |order: &str| {
+        let mut bound = store.prepare_cached(&format!("SELECT at FROM posts ORDER BY at {order} LIMIT 1"))?;
+        Ok::<_, Error>(bound.query_row([], |row| row.get::<_, i64>(0)).optional()?)
+    };
+    Ok(bound("ASC")?.zip(bound("DESC")?))
+}
 
 /// Number of a name, and millionths.
 pub type Weights = Vec<(i64, i64)>;

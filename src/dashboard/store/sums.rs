@@ -10,7 +10,7 @@ use super::Error;
 use super::row::Row;
 
 /// Polarity, in millionths, from which a post is called positive, and below which negative: a third.
-const OPINION: i64 = 333_333;
+pub const OPINION: i64 = 333_333;
 /// Milliseconds.
 pub const MINUTE: i64 = 60_000;
 /// Milliseconds.

@@ -11,13 +11,13 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::Error;
 use super::names::{Kind, Names};
-use super::row::{COLUMNS, Details, Row, Weights};
+use super::row::{self, COLUMNS, Details, Row, Weights};
 use super::sums::{DAY, Gathered, WEEK};
 use crate::dashboard::record::{self, Entry, Letter, Scored, Weight};
 use crate::kafka::follow::Position;
 
 /// The API tells the results of the last hour.
-const THROUGHPUT_KEPT: i64 = 2 * super::sums::HOUR;
+pub(super) const THROUGHPUT_KEPT: i64 = 2 * super::sums::HOUR;
 /// How a field is flagged that a post did not bring.
 const MISSING: &str = "_missing";
 
@@ -297,16 +297,12 @@ impl Writing<'_> {
 
     /// Every post under this key goes. Keys are kept by week, so every week there is has to be looked into.
     fn erase(&mut self, key: i64) -> Result<(), Error> {
-        let bound = |order: &str| {
-            let mut bound = self.store.prepare_cached(&format!("SELECT at FROM posts ORDER BY at {order} LIMIT 1"))?;
-            Ok::<_, Error>(bound.query_row([], |row| row.get::<_, i64>(0)).optional()?)
-        };
-        let (Some(first), Some(last)) = (bound("ASC")?, bound("DESC")?) else { return Ok(()) };
+        let Some((first, last)) = row::span(self.store)? else { return Ok(()) };
         let mut found = HashMap::new();
         for week in first / WEEK..=last / WEEK {
             let mut find = self
                 .store
-                .prepare_cached(&format!("SELECT id, {COLUMNS} FROM posts WHERE at / 604800000 = ? AND key = ?"))?;
+                .prepare_cached(&format!("SELECT id, {COLUMNS} FROM posts WHERE at / {WEEK} = ? AND key = ?"))?;
             let mut rows = find.query([week, key])?;
             while let Some(row) = rows.next()? {
                 found.insert(row.get(0)?, Row::read(row, 1)?);

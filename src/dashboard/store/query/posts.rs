@@ -4,13 +4,13 @@
 //! what is rare is not looked for in everything.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::super::names::name_of;
 use super::super::range::Range;
-use super::super::row::{COLUMNS, Row, Weights};
+use super::super::row::{self, COLUMNS, Row, Weights};
 use super::super::sums::{HOUR, QUARTER};
 use super::super::write::counter;
 use super::{Error, Filter, Numbers, told};
@@ -102,21 +102,13 @@ struct Finding<'s> {
 impl Finding<'_> {
     fn find(&mut self) -> Result<(), Error> {
         // Nothing lies outside of what is kept, and a range may be long.
-        let Some((first, last)) = self.kept()? else { return Ok(()) };
+        let Some((first, last)) = row::span(self.store)? else { return Ok(()) };
         (self.from, self.end) = (self.from.max(first), self.end.min(Cursor(last + 1, 0)));
         match self.numbers.tag {
             Some(tag) => self.by_tag(tag),
             None if self.numbers.sources.is_empty() && self.numbers.label.is_none() => self.between(self.from),
             None => self.by_hours(),
         }
-    }
-
-    fn kept(&self) -> Result<Option<(i64, i64)>, Error> {
-        let bound = |order: &str| {
-            let mut bound = self.store.prepare_cached(&format!("SELECT at FROM posts ORDER BY at {order} LIMIT 1"))?;
-            Ok::<_, Error>(bound.query_row([], |row| row.get::<_, i64>(0)).optional()?)
-        };
-        Ok(bound("ASC")?.zip(bound("DESC")?))
     }
 
     fn by_tag(&mut self, tag: i64) -> Result<(), Error> {
@@ -188,7 +180,7 @@ fn load(store: &Connection, post: i64) -> Result<Post, Error> {
         let named = weights.iter().map(|(number, weight)| Ok((name(number)?, millionths(*weight).into())));
         named.collect::<Result<Map<String, Value>, Error>>()
     };
-    let crate::dashboard::store::row::Details(probabilities, relevance, effects, tags, flags, _) = &row.details;
+    let row::Details(probabilities, relevance, effects, tags, flags, _) = &row.details;
     let [bundle, version, _] = bundle(store, row.bundle)?;
     let (topic, partition, offset): (i64, i64, i64) = (sql.get(0)?, sql.get(1)?, sql.get(2)?);
     Ok(Post {

@@ -7,14 +7,12 @@ use serde::Serialize;
 
 use super::super::names::name_of;
 use super::super::range::Range;
-use super::super::sums::{ALL, QUARTER, TAG_GRAINS};
+use super::super::sums::{ALL, OPINION, QUARTER, TAG_GRAINS};
 use super::super::write::counter;
 use super::{Error, Filter, Numbers, share};
 
 /// More different tags than any feed has in a range; further ones are not counted there.
 const MOST_TAGS: usize = 500_000;
-/// Polarity from which a post is positive.
-const OPINION: i64 = 333_333;
 
 /// Of the posts that carry a tag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
