@@ -7,6 +7,8 @@
 mod heard;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -25,6 +27,8 @@ use super::client::{self, Error};
 
 /// How long the brokers may take to answer a question.
 pub const STEP: Duration = Duration::from_secs(10);
+/// How long what librdkafka has to tell is listened to.
+const LISTENING: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_millis(100);
 /// One attempt at the first answer; what went wrong meanwhile is heard after it.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -113,7 +117,7 @@ pub struct New {
 pub struct Probe {
     settings: Settings,
     heard: Heard,
-    consumer: BaseConsumer<Heard>,
+    consumer: Arc<BaseConsumer<Heard>>,
     admin: AdminClient<Heard>,
 }
 
@@ -129,7 +133,7 @@ impl Probe {
         config.set("debug", "feature").set_log_level(RDKafkaLogLevel::Debug);
         let consumer = config.create_with_context(heard.clone()).map_err(Error::client)?;
         let admin = client::producer(settings).create_with_context(heard.clone()).map_err(Error::client)?;
-        Ok(Self { settings: settings.clone(), heard, consumer, admin })
+        Ok(Self { settings: settings.clone(), heard, consumer: Arc::new(consumer), admin })
     }
 
     /// Waits for the first answer; the addresses of all brokers.
@@ -216,7 +220,7 @@ impl Probe {
             {
                 return Ok(());
             }
-            std::thread::sleep(TICK);
+            thread::sleep(TICK);
         }
         Err(Access::Unclear(format!("made, and not there within {} s", STEP.as_secs())))
     }
@@ -285,27 +289,23 @@ impl Probe {
     /// Whether the user may be a member of the group and commit for it, found out by a commit for a partition that is none.
     pub fn join(&self) -> Access {
         let mut offsets = TopicPartitionList::new();
-        let topic = &self.settings.input_topic;
-        let asked = offsets
-            .add_partition_offset(topic, NO_PARTITION, Offset::Offset(0))
-            .and_then(|()| self.consumer.commit(&offsets, CommitMode::Async));
-        if let Err(error) = asked {
+        if let Err(error) = offsets.add_partition_offset(&self.settings.input_topic, NO_PARTITION, Offset::Offset(0)) {
             return of_error(&error);
         }
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        let consumer = Arc::clone(&self.consumer);
+        // It waits for the coordinator for as long as that takes, which is left to a thread.
+        thread::spawn(move || {
+            // Nobody waits any more only where it took too long.
+            let _ = answer.send(consumer.commit(&offsets, CommitMode::Sync));
+        });
         let deadline = Instant::now() + STEP;
         while Instant::now() < deadline {
-            self.consumer.poll(TICK);
-            match self.heard.committed() {
-                // What is refused for its topic or partition was not refused for its group.
-                Some(
-                    RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownPartition
-                    | RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::NoError,
-                ) => return Access::Granted,
-                Some(code) => return access(code),
-                None if self.heard.has(RDKafkaErrorCode::GroupAuthorizationFailed) => return Access::Denied,
-                None => {}
+            match answered.recv_timeout(TICK) {
+                Ok(Ok(())) => return Access::Granted,
+                Ok(Err(error)) => return of_commit(&error),
+                Err(_) if self.has_heard(RDKafkaErrorCode::GroupAuthorizationFailed) => return Access::Denied,
+                Err(_) => {}
             }
         }
         Access::Unclear(format!("no answer from the group's coordinator within {} s", STEP.as_secs()))
@@ -360,7 +360,8 @@ impl Probe {
 
     /// Takes in what librdkafka has to tell.
     fn serve(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        // A poll that waits takes in all that is there; one that does not, one piece.
+        while self.consumer.poll(LISTENING).is_some() {}
     }
 
     fn has_heard(&self, code: RDKafkaErrorCode) -> bool {
@@ -385,6 +386,15 @@ fn partition(partition: &MetadataPartition) -> Partition {
 fn no_answer(partitions: &[i32]) -> Access {
     let partitions: Vec<String> = partitions.iter().map(i32::to_string).collect();
     Access::Unclear(format!("no answer within {} s for partition {}", STEP.as_secs(), partitions.join(", ")))
+}
+
+/// What is refused for its topic or partition was not refused for its group.
+fn of_commit(error: &KafkaError) -> Access {
+    use RDKafkaErrorCode::{TopicAuthorizationFailed, UnknownPartition, UnknownTopicOrPartition};
+    match error.rdkafka_error_code() {
+        Some(UnknownTopicOrPartition | UnknownPartition | TopicAuthorizationFailed) => Access::Granted,
+        _ => of_error(error),
+    }
 }
 
 fn of_error(error: &KafkaError) -> Access {

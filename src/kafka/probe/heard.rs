@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 
@@ -45,7 +44,6 @@ struct Notes {
     apis: BTreeMap<i16, i16>,
     /// By the place of the record.
     deliveries: Vec<(usize, Option<RDKafkaErrorCode>)>,
-    commit: Option<RDKafkaErrorCode>,
 }
 
 impl Heard {
@@ -83,10 +81,6 @@ impl Heard {
             return None;
         }
         Some(notes.apis.get(&number).is_some_and(|newest| *newest >= version))
-    }
-
-    pub(super) fn committed(&self) -> Option<RDKafkaErrorCode> {
-        self.notes().commit
     }
 
     pub(super) fn delivered(&self) -> usize {
@@ -133,13 +127,7 @@ fn told_api(line: &str) -> Option<(i16, i16)> {
     Some((number.parse().ok()?, newest.trim().parse().ok()?))
 }
 
-impl ConsumerContext for Heard {
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let of_partition = offsets.elements().iter().find_map(|offset| offset.error().err());
-        let error = result.err().or(of_partition);
-        self.notes().commit = error.and_then(|error| error.rdkafka_error_code()).or(Some(RDKafkaErrorCode::NoError));
-    }
-}
+impl ConsumerContext for Heard {}
 
 impl ProducerContext for Heard {
     type DeliveryOpaque = usize;
