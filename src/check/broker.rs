@@ -4,7 +4,7 @@ use super::permissions::{self, Operation};
 use super::recommended::{self, Purpose};
 use super::topics::{self, Seen};
 use super::{Area, Plan, Report, Role, dashboard};
-use crate::kafka::probe::{Access, Api, Configs, Look, Probe, Topic, Unreachable};
+use crate::kafka::probe::{Access, Api, Configs, Look, Probe, Topic, Unreached};
 use crate::kafka::{Delivery, GroupProtocol};
 use crate::settings::Settings;
 
@@ -65,18 +65,18 @@ fn reach(settings: &Settings, report: &Report) -> Option<(Probe, usize)> {
         }
         Err(why) => why,
     };
-    let (what, fix) = match why {
-        Unreachable::Name(why) => (why, "correct the names in kafka.brokers, or the name service of this machine"),
-        Unreachable::Tls(why) => (
-            why,
-            "see that kafka.brokers names a TLS listener, and that kafka.security trusts the authority of its certificate",
-        ),
-        Unreachable::Credentials(why) => (why, "correct user and password, or the certificate, under kafka.security"),
-        Unreachable::Silent(why) => {
-            (why, "is kafka.brokers right, is the broker up, and is the listener one for kafka.security as it is set?")
+    match why {
+        // Its last part says what to do.
+        Unreached::Refused(sentence) => {
+            let (what, fix) = sentence.rsplit_once("; ").unwrap_or((&sentence, "look at kafka.security"));
+            report.error(Area::Broker, what, fix);
         }
-    };
-    report.error(Area::Broker, format!("no answer from {addresses}: {why}", why = what), fix);
+        Unreached::Silent(why) => report.error(
+            Area::Broker,
+            format!("no answer from {addresses}: {why}"),
+            "is kafka.brokers right, and is the broker up?",
+        ),
+    }
     None
 }
 

@@ -43,12 +43,8 @@ pub(super) fn grant(settings: &Settings, operation: &str, resource: &str) -> Str
     format!(
         "kafka-acls.sh --bootstrap-server {} --add --allow-principal {} --operation {operation} {resource}",
         settings.kafka.brokers,
-        principal(settings)
+        settings.kafka.security.principal()
     )
-}
-
-fn principal(_settings: &Settings) -> String {
-    "User:NAME".into()
 }
 
 /// A topic that the user may not even see.

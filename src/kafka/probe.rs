@@ -40,14 +40,10 @@ const NO_PARTITION: i32 = i32::MAX;
 
 /// Why no broker answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unreachable {
-    /// A name that does not resolve.
-    Name(String),
-    /// TLS.
-    Tls(String),
-    /// User or password.
-    Credentials(String),
-    /// Anything else, such as nobody listening.
+pub enum Unreached {
+    /// Somebody is there and does not let this client in: a sentence that ends with the fix.
+    Refused(String),
+    /// Nobody answers.
     Silent(String),
 }
 
@@ -128,20 +124,20 @@ impl Probe {
     /// Options that make no client.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
         let heard = Heard::default();
-        let mut config = client::reading(settings, client::LEAST_FETCH);
+        let mut config = client::reading(settings, client::LEAST_FETCH)?;
         // What a broker can do is told nowhere else than in this log.
         config.set("debug", "feature").set_log_level(RDKafkaLogLevel::Debug);
         let consumer = config.create_with_context(heard.clone()).map_err(Error::client)?;
-        let admin = client::producer(settings).create_with_context(heard.clone()).map_err(Error::client)?;
+        let admin = client::producer(settings)?.create_with_context(heard.clone()).map_err(Error::client)?;
         Ok(Self { settings: settings.clone(), heard, consumer: Arc::new(consumer), admin })
     }
 
     /// Waits for the first answer; the addresses of all brokers.
     ///
     /// # Errors
-    /// No answer, as soon as every address has failed.
-    pub fn reach(&self) -> Result<Vec<String>, Unreachable> {
-        let deadline = Instant::now() + STEP;
+    /// Why there is none, as soon as every address has failed or waiting is of no use.
+    pub fn reach(&self) -> Result<Vec<String>, Unreached> {
+        let started = Instant::now();
         loop {
             let answer = self.consumer.fetch_metadata(Some(&self.settings.input_topic), ATTEMPT);
             self.serve();
@@ -152,8 +148,8 @@ impl Probe {
                 }
                 Err(error) => error,
             };
-            if self.heard.all_are_down() || Instant::now() >= deadline {
-                return Err(self.heard.unreachable().unwrap_or_else(|| Unreachable::Silent(error.to_string())));
+            if started.elapsed() >= STEP || self.heard.is_final(started.elapsed()) {
+                return Err(self.heard.unreached(&self.settings, &error));
             }
         }
     }
@@ -261,17 +257,18 @@ impl Probe {
 
     /// Whether every partition can be written to, found out by a record that no broker takes.
     pub fn write(&self, topic: &Topic) -> Access {
-        let mut config = client::producer(&self.settings);
-        let milliseconds = STEP.as_millis().to_string();
-        config
-            .set("enable.idempotence", "false")
-            .set("acks", "2")
-            .set("message.timeout.ms", &milliseconds)
-            .set("message.send.max.retries", "0");
         let heard = Heard::default();
-        let producer: BaseProducer<Heard> = match config.create_with_context(heard.clone()) {
+        let made = client::producer(&self.settings).and_then(|mut config| {
+            config
+                .set("enable.idempotence", "false")
+                .set("acks", "2")
+                .set("message.timeout.ms", STEP.as_millis().to_string())
+                .set("message.send.max.retries", "0");
+            config.create_with_context(heard.clone()).map_err(Error::client)
+        });
+        let producer: BaseProducer<Heard> = match made {
             Ok(producer) => producer,
-            Err(error) => return Access::Unclear(Error::client(error).to_string()),
+            Err(error) => return Access::Unclear(error.to_string()),
         };
         for (place, partition) in topic.partitions.iter().enumerate() {
             let record = BaseRecord::<str, [u8], usize>::with_opaque_to(&topic.name, place);
@@ -326,10 +323,12 @@ impl Probe {
 
     /// Whether transactions can be made under the ids of the group's workers. The id is one that no worker has.
     pub fn transact(&self) -> Access {
-        let config = client::transactional_producer(&self.settings, &client::transactional_id_of_check(&self.settings));
-        let producer: ThreadedProducer<Heard> = match config.create_with_context(Heard::default()) {
+        let id = client::transactional_id_of_check(&self.settings);
+        let made = client::transactional_producer(&self.settings, &id)
+            .and_then(|config| config.create_with_context(Heard::default()).map_err(Error::client));
+        let producer: ThreadedProducer<Heard> = match made {
             Ok(producer) => producer,
-            Err(error) => return Access::Unclear(Error::client(error).to_string()),
+            Err(error) => return Access::Unclear(error.to_string()),
         };
         match producer.init_transactions(STEP) {
             Ok(()) => Access::Granted,

@@ -13,6 +13,7 @@ use crate::end_to_end::{joined_with, stop};
 use crate::support::kafka::Topics;
 use crate::support::photos::posts;
 use crate::support::process::{ended, sentistream};
+use crate::support::secured::{SecuredBroker, Way};
 use crate::support::{PATIENCE, repository};
 
 /// What a check said.

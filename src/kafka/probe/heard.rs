@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -10,7 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 
-use super::{Access, Topic, Unreachable, access};
+use super::{Access, Topic, Unreached, access};
+use crate::kafka::Settings;
+use crate::kafka::security::faults::Fault;
 
 /// Requests of Kafka's protocol by which one tells what brokers can do: number and version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,8 @@ pub(super) struct Heard(Arc<Mutex<Notes>>);
 
 #[derive(Debug, Default)]
 struct Notes {
-    faults: Vec<(RDKafkaErrorCode, String)>,
+    errors: Vec<RDKafkaErrorCode>,
+    fault: Option<Fault>,
     /// The newest version of each request.
     apis: BTreeMap<i16, i16>,
     /// By the place of the record.
@@ -52,26 +56,31 @@ impl Heard {
     }
 
     pub(super) fn has(&self, code: RDKafkaErrorCode) -> bool {
-        self.notes().faults.iter().any(|(heard, _)| *heard == code)
+        self.notes().errors.contains(&code)
     }
 
-    pub(super) fn all_are_down(&self) -> bool {
+    /// Whether waiting is of no use, so long after the first attempt.
+    pub(super) fn is_final(&self, waited: Duration) -> bool {
         self.has(RDKafkaErrorCode::AllBrokersDown)
+            || self.notes().fault.as_ref().is_some_and(|fault| fault.is_final(waited))
     }
 
-    /// The fault that tells most.
-    pub(super) fn unreachable(&self) -> Option<Unreachable> {
-        let notes = self.notes();
-        let faults = notes.faults.iter().filter(|(code, _)| *code != RDKafkaErrorCode::AllBrokersDown);
-        let told = faults.map(|(code, reason)| match code {
-            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
-                (3, Unreachable::Credentials(reason.clone()))
-            }
-            RDKafkaErrorCode::SSL => (2, Unreachable::Tls(reason.clone())),
-            RDKafkaErrorCode::Resolve => (1, Unreachable::Name(reason.clone())),
-            _ => (0, Unreachable::Silent(reason.clone())),
-        });
-        told.max_by_key(|(weight, _)| *weight).map(|(_, why)| why)
+    /// Why there is no answer.
+    pub(super) fn unreached(&self, settings: &Settings, error: &KafkaError) -> Unreached {
+        match &self.notes().fault {
+            None => Unreached::Silent(error.to_string()),
+            Some(fault) => fault
+                .sentence(settings)
+                .map_or_else(|| Unreached::Silent(fault.reason().to_owned()), Unreached::Refused),
+        }
+    }
+
+    fn note(&self, code: Option<RDKafkaErrorCode>, told: &str) {
+        let mut notes = self.notes();
+        notes.errors.extend(code);
+        if let Some(fault) = Fault::of(code, told).filter(|fault| fault.replaces(notes.fault.as_ref())) {
+            notes.fault = Some(fault);
+        }
     }
 
     pub(super) fn knows(&self, api: Api) -> Option<bool> {
@@ -104,17 +113,17 @@ impl Heard {
 }
 
 impl ClientContext for Heard {
-    /// Faults come as errors too; of the rest only what brokers can do is of interest.
-    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        if let Some((number, newest)) = told_api(message) {
+    /// What brokers can do is told here alone, and so may be why one of them ended a connection.
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.note(None, message);
+        } else if let Some((number, newest)) = told_api(message) {
             self.notes().apis.insert(number, newest);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(code) = error.rdkafka_error_code() {
-            self.notes().faults.push((code, reason.to_owned()));
-        }
+        self.note(error.rdkafka_error_code(), reason);
     }
 }
 
@@ -157,15 +166,18 @@ mod tests {
 
     #[test]
     fn a_wrong_password_is_told_before_a_connection_that_ended_by_it() {
-        let heard = Heard::default();
+        let settings = crate::settings::load(None).expect("the defaults are valid").kafka;
+        let (heard, error) = (Heard::default(), KafkaError::Global(RDKafkaErrorCode::OperationTimedOut));
+        assert!(!heard.is_final(Duration::ZERO));
         for code in [
-            RDKafkaErrorCode::BrokerTransportFailure,
             RDKafkaErrorCode::Authentication,
+            RDKafkaErrorCode::BrokerTransportFailure,
             RDKafkaErrorCode::AllBrokersDown,
         ] {
             heard.error(KafkaError::Global(code), &format!("{code:?}"));
         }
-        assert!(heard.all_are_down());
-        assert_eq!(heard.unreachable(), Some(Unreachable::Credentials("Authentication".into())));
+        assert!(heard.is_final(Duration::ZERO));
+        let Unreached::Refused(sentence) = heard.unreached(&settings, &error) else { panic!("not refused") };
+        assert!(sentence.contains("refused") && sentence.contains("kafka.security.username"), "{sentence}");
     }
 }
