@@ -1,10 +1,12 @@
-//! A record to the post in it. Two encodings, told apart by the `content-type` header (its letter case and anything
-//! after `;` do not matter; without one it is JSON): a JSON object, or the image itself with its attributes as headers.
+//! A record to the post in it. Three encodings, told apart by the `content-type` header (its letter case and anything
+//! after `;` do not matter; without one it is JSON): a JSON object, a CloudEvent that holds the post or its image ([`event`]), or
+//! the image itself with its attributes as headers. What is written by a schema of a registry becomes JSON first.
 //!
 //! A feed's own JSON is read where the settings say its fields stand ([`mapping`]).
 //!
 //! What is refused is named by its path in the post. `tags` of the post's facts stay empty here: they are cleaned texts.
 
+mod event;
 mod mapped;
 pub(super) mod mapping;
 
@@ -24,6 +26,8 @@ use super::json::{self, Raw, bad_field};
 use crate::error::{Reason, Refusal};
 use crate::message::{Facts, Metadata, Object, Post, Record};
 
+const JSON: &str = "application/json";
+const IMAGES: [&str; 4] = ["image/jpeg", "image/png", "image/webp", "image/gif"];
 const MAX_ID_BYTES: usize = 256;
 /// The first second of the year 0: RFC 3339 has no earlier years.
 const YEAR_0: i64 = -62_167_219_200;
@@ -80,6 +84,35 @@ struct RawObject<'a> {
     score: Raw<'a>,
 }
 
+/// What is told of a post beside it, by CloudEvents' attributes. What the post says itself goes first.
+#[derive(Default)]
+struct Attributes<'a> {
+    id: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
+}
+
+impl<'a> Attributes<'a> {
+    /// Of the binary mode.
+    fn of_headers(record: &'a Record) -> Result<Self, Refusal> {
+        Ok(Self {
+            id: header_text(record, "ce_id")?,
+            source: header_text(record, "ce_source")?,
+            time: header_text(record, "ce_time")?,
+        })
+    }
+
+    /// The source, where the post names none itself.
+    fn source(&self, own: Option<String>, settings: &Settings) -> Result<Option<String>, Refusal> {
+        if own.is_none()
+            && let Some(source) = &self.source
+        {
+            check_text(source, "ce_source", settings)?;
+        }
+        Ok(own.or_else(|| self.source.as_deref().map(str::to_owned)).filter(|source| !source.is_empty()))
+    }
+}
+
 /// The post in a record's value. An image by URL is the one that was fetched for the record.
 pub(super) fn read(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
     let fetched = |_: &str| record.fetched.as_ref().map(|fetched| fetched.image.clone());
@@ -111,42 +144,87 @@ fn read_with(
         let detail = format!("{} headers, the limit is {}", record.headers.len(), settings.headers);
         return Err(Refusal::new(Reason::TooManyHeaders, detail));
     }
-    let given =
-        record.header("content-type").map_or(Cow::Borrowed("application/json"), |given| String::from_utf8_lossy(given));
-    match given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/json" => read_json(record, value, settings, by_url),
-        "image/jpeg" | "image/png" | "image/webp" | "image/gif" => read_binary(record, value, settings),
-        _ => Err(Refusal::new(
-            Reason::UnsupportedContentType,
-            format!(
-                "content-type is {given}; read are application/json, image/jpeg, image/png, image/webp and image/gif"
-            ),
-        )),
+    if let Some(schema) = &record.schema {
+        let json = schema.json(value)?;
+        return read_json(record, &json, Attributes::of_headers(record)?, settings, by_url);
     }
+    match media_type(record).as_str() {
+        JSON => read_json(record, value, Attributes::of_headers(record)?, settings, by_url),
+        "application/cloudevents+json" => event::read(record, value, settings, by_url),
+        kind if IMAGES.contains(&kind) => {
+            let metadata = header_metadata(record, settings)?;
+            of_image(record, value.clone(), Attributes::of_headers(record)?, metadata, settings)
+        }
+        "application/cloudevents-batch+json" => Err(unsupported(
+            "content-type is application/cloudevents-batch+json; a record is one post: send each event of the batch as a record of \
+             its own, as application/cloudevents+json",
+        )),
+        given => Err(unsupported(format!(
+            "content-type is {given}; read are application/json, application/cloudevents+json, image/jpeg, image/png, image/webp \
+             and image/gif"
+        ))),
+    }
+}
+
+/// The `content-type` in small letters, without what comes after `;`.
+pub(super) fn media_type(record: &Record) -> String {
+    record.header("content-type").map_or_else(|| JSON.to_owned(), |given| media(&String::from_utf8_lossy(given)))
+}
+
+fn media(given: &str) -> String {
+    given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn unsupported(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::UnsupportedContentType, detail)
 }
 
 fn read_json(
     record: &Record,
-    value: &Bytes,
+    value: &[u8],
+    beside: Attributes<'_>,
     settings: &Settings,
     by_url: impl FnOnce(&str) -> Option<Bytes>,
 ) -> Result<Post, Refusal> {
+    of_json(record, whole_object(value, settings)?, beside, settings, by_url)
+}
+
+/// A text that is a JSON object: whether it is one at all is settled first, so that later faults are those of a field.
+fn whole_object<'a>(value: &'a [u8], settings: &Settings) -> Result<&'a str, Refusal> {
+    if value.first() == Some(&0) {
+        let detail = "the value is not JSON: it begins with a byte 0, as values by a schema registry do; set decode.registry";
+        return Err(Refusal::new(Reason::NotJson, detail));
+    }
     let text = json::text(value, "the value", settings)?;
-    // Whether it is JSON at all is settled first, so that later faults are those of a field.
     let whole: &RawValue = serde_json::from_str(text)
         .map_err(|error| Refusal::new(Reason::NotJson, format!("the value is not JSON: {error}")))?;
     if !whole.get().starts_with('{') {
         return Err(Refusal::new(Reason::NotJson, "the value is JSON, but not an object"));
     }
+    Ok(whole.get())
+}
+
+/// The post that a JSON object is.
+fn of_json(
+    record: &Record,
+    json: &str,
+    beside: Attributes<'_>,
+    settings: &Settings,
+    by_url: impl FnOnce(&str) -> Option<Bytes>,
+) -> Result<Post, Refusal> {
     if let Some(mapping) = &settings.mapping {
-        return mapped::read(record, whole.get(), mapping, settings, by_url);
+        return mapped::read(record, json, beside, mapping, settings, by_url);
     }
-    let post: RawPost = json::object(whole.get(), "the post")?;
+    let post: RawPost = json::object(json, "the post")?;
+    let source = beside.source(text_field(post.source, "source", settings)?, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(optional(post.id, "id", json::string)?, record)?,
-            source: text_field(post.source, "source", settings)?.filter(|source| !source.is_empty()),
-            published_at: published_at(optional(post.published_at, "published_at", json::string)?, record)?,
+            id: id(optional(post.id, "id", json::string)?.or(beside.id), record)?,
+            source,
+            published_at: published_at(
+                optional(post.published_at, "published_at", json::string)?.or(beside.time),
+                record,
+            )?,
             tags: Vec::new(),
         },
         image: image(post.image, settings, by_url)?,
@@ -154,21 +232,25 @@ fn read_json(
     })
 }
 
-fn read_binary(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
-    check_image_bytes(value.len(), settings)?;
-    let source = header_text(record, "ce_source")?;
-    if let Some(source) = &source {
-        check_text(source, "ce_source", settings)?;
-    }
+/// The post that an image is, with what is told beside it.
+fn of_image(
+    record: &Record,
+    image: Bytes,
+    beside: Attributes<'_>,
+    metadata: Metadata,
+    settings: &Settings,
+) -> Result<Post, Refusal> {
+    check_image_bytes(image.len(), settings)?;
+    let source = beside.source(None, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(header_text(record, "ce_id")?, record)?,
-            source: source.filter(|source| !source.is_empty()).map(Cow::into_owned),
-            published_at: published_at(header_text(record, "ce_time")?, record)?,
+            id: id(beside.id, record)?,
+            source,
+            published_at: published_at(beside.time, record)?,
             tags: Vec::new(),
         },
-        image: value.clone(),
-        metadata: header_metadata(record, settings)?,
+        image,
+        metadata,
     })
 }
 
@@ -181,9 +263,14 @@ fn header_text<'a>(record: &'a Record, key: &str) -> Result<Option<Cow<'a, str>>
 
 fn header_metadata(record: &Record, settings: &Settings) -> Result<Metadata, Refusal> {
     let Some(value) = record.header("metadata") else { return Ok(Metadata::default()) };
-    let text = json::text(value, "the header metadata", settings)?;
+    metadata_text(value, "the header metadata", settings)
+}
+
+/// The JSON object `metadata`, beside an image.
+fn metadata_text(text: &[u8], what: &str, settings: &Settings) -> Result<Metadata, Refusal> {
+    let text = json::text(text, what, settings)?;
     let whole: Option<&RawValue> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(Reason::NotJson, format!("the header metadata is not JSON: {error}")))?;
+        .map_err(|error| Refusal::new(Reason::NotJson, format!("{what} is not JSON: {error}")))?;
     whole.map_or_else(|| Ok(Metadata::default()), |raw| metadata(raw.get(), settings))
 }
 
