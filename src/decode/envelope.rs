@@ -192,7 +192,8 @@ fn read_json(
 /// A text that is a JSON object: whether it is one at all is settled first, so that later faults are those of a field.
 fn whole_object<'a>(value: &'a [u8], settings: &Settings) -> Result<&'a str, Refusal> {
     if value.first() == Some(&0) {
-        let detail = "the value is not JSON: it begins with a byte 0, as values by a schema registry do; set decode.registry";
+        let detail =
+            "the value is not JSON: it begins with a byte 0, as values by a schema registry do; set decode.registry";
         return Err(Refusal::new(Reason::NotJson, detail));
     }
     let text = json::text(value, "the value", settings)?;

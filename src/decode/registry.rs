@@ -18,6 +18,8 @@ mod json_text;
 mod protobuf;
 pub mod settings;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -70,7 +72,9 @@ pub enum Error {
         why: String,
     },
     /// The client, as a rule for want of certificates.
-    #[error("cannot ask a schema registry (decode.registry): {0}; is there a bundle of root certificates (ca-certificates)?")]
+    #[error(
+        "cannot ask a schema registry (decode.registry): {0}; is there a bundle of root certificates (ca-certificates)?"
+    )]
     Client(String),
     /// It does not answer.
     #[error(

@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Attributes, IMAGES, JSON, base64, media, metadata_text, of_image, of_json, optional, unsupported, whole_object};
+use super::{
+    Attributes, IMAGES, JSON, base64, media, metadata_text, of_image, of_json, optional, unsupported, whole_object,
+};
 use crate::decode::Settings;
 use crate::decode::json::{self, Raw, bad_field};
 use crate::error::{Reason, Refusal};

@@ -81,7 +81,8 @@ impl Client {
             .timeout(settings.timeout());
         if let Some(path) = &settings.ca_file {
             let pem = fs::read(path).map_err(|error| Error::file("ca_file", path, &error))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| Error::file("ca_file", path, &error))?;
+            let certificates =
+                Certificate::from_pem_bundle(&pem).map_err(|error| Error::file("ca_file", path, &error))?;
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().map_err(|error| Error::Client(chain(&error)))?;

@@ -107,8 +107,22 @@ fn is_well_known(message: &MessageDescriptor) -> bool {
     message.package_name() == "google.protobuf"
         && matches!(
             message.name(),
-            "Any" | "Timestamp" | "Duration" | "FieldMask" | "Struct" | "Value" | "ListValue" | "BoolValue" | "Int32Value"
-                | "Int64Value" | "UInt32Value" | "UInt64Value" | "FloatValue" | "DoubleValue" | "StringValue" | "BytesValue"
+            "Any"
+                | "Timestamp"
+                | "Duration"
+                | "FieldMask"
+                | "Struct"
+                | "Value"
+                | "ListValue"
+                | "BoolValue"
+                | "Int32Value"
+                | "Int64Value"
+                | "UInt32Value"
+                | "UInt64Value"
+                | "FloatValue"
+                | "DoubleValue"
+                | "StringValue"
+                | "BytesValue"
         )
 }
 
