@@ -6,7 +6,8 @@
 //!    └ tombstone└──────────┴─────────────────┴─────► Settled: tombstone or dead letter
 //! ```
 //!
-//! Pure computation on the caller's thread: no I/O, no state between records. Whatever is in a record, one call takes
+//! Pure computation on the caller's thread: no I/O, no state between records (what a value is written by is found before, by
+//! [`registry`], whose stage stands in front). Whatever is in a record, one call takes
 //! memory of a few times `image_pixels`, and a panic in a codec costs that record only. How a codec that takes longer than
 //! `timeout_ms` costs that record only, [`Watch`] says; so a decode is two steps, of which the second may take long.
 

@@ -351,14 +351,20 @@ fn mismatch(detail: impl AsRef<str>) -> Refusal {
 
 /// Takes a zig-zag varint off the front, as both Avro and Confluent's message indexes have them.
 fn varint(rest: &mut &[u8]) -> Option<i64> {
+    let whole = unsigned(rest)?;
+    let (half, sign) = (whole >> 1, whole & 1);
+    Some(half.cast_signed() ^ -sign.cast_signed())
+}
+
+/// Takes a varint off the front.
+fn unsigned(rest: &mut &[u8]) -> Option<u64> {
     let mut whole = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, behind) = rest.split_first()?;
         *rest = behind;
         whole |= u64::from(byte & 0x7F) << shift;
         if byte & 0x80 == 0 {
-            let (half, sign) = (whole >> 1, whole & 1);
-            return Some(half.cast_signed() ^ -sign.cast_signed());
+            return Some(whole);
         }
     }
     None

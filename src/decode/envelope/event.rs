@@ -5,9 +5,8 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{
-    Attributes, IMAGES, JSON, base64, media, metadata_text, of_image, of_json, optional, unsupported, whole_object,
-};
+use super::fields::{base64, optional};
+use super::{Attributes, IMAGES, JSON, media, metadata_text, of_image, of_json, unsupported, whole_object};
 use crate::decode::Settings;
 use crate::decode::json::{self, Raw, bad_field};
 use crate::error::{Reason, Refusal};

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+use super::fields::{base64, check_lists, object, string};
 use super::mapping::{Field, Found, Mapping};
-use super::{Attributes, base64, check_lists, fetched, id, object, published_at, string};
+use super::{Attributes, fetched, id, published_at};
 use crate::decode::Settings;
 use crate::decode::json::{self, bad_field};
 use crate::error::{Reason, Refusal};

@@ -14,7 +14,7 @@ use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
 use super::json_text::JsonText;
 use super::mismatch;
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal};
 
 /// What the schema itself is called among those it imports.
 const MAIN: &str = "sentistream/schema.proto";
@@ -22,6 +22,11 @@ const MAIN: &str = "sentistream/schema.proto";
 const MOST_NESTING: usize = 64;
 /// Indexes in front of a payload: a message within messages.
 const MOST_INDEXES: usize = 32;
+
+/// Values in a payload. One of two bytes may take the reader 700 to keep, and no post has so many.
+const MOST_VALUES: usize = 1 << 17;
+/// As deep as the reader goes.
+const MOST_DEPTH: usize = 100;
 
 /// A compiled schema.
 #[derive(Debug)]
@@ -56,6 +61,11 @@ impl Protobuf {
     pub(super) fn write(&self, payload: &[u8], out: &mut JsonText) -> Result<(), Refusal> {
         let mut rest = payload;
         let message = self.message(&mut rest)?;
+        let mut left = MOST_VALUES;
+        if !has_at_most(&mut left, &message, rest, 0) {
+            let detail = format!("the value has more than {MOST_VALUES} values, or a group, which is not read");
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
         let name = message.full_name().to_owned();
         let read = DynamicMessage::decode(message, rest)
             .map_err(|error| mismatch(format!("the value is no message {name}: {error}")))?;
@@ -78,6 +88,42 @@ impl Protobuf {
         }
         found.ok_or_else(|| mismatch(format!("its schema has no message {indexes:?}")))
     }
+}
+
+/// Counts what the reader would keep of a message, before it does. What is no message ends the count: there the reader stops, too.
+fn has_at_most(left: &mut usize, message: &MessageDescriptor, mut rest: &[u8], depth: usize) -> bool {
+    while let Some(key) = super::unsigned(&mut rest) {
+        let field = u32::try_from(key >> 3).ok().and_then(|number| message.get_field(number));
+        let kind = field.as_ref().map(FieldDescriptor::kind);
+        let is_packed = field.as_ref().is_some_and(FieldDescriptor::is_list);
+        let (bytes, mut values) = match key & 7 {
+            0 => (super::unsigned(&mut rest).map(|_| 0), 1),
+            1 => (Some(8), 1),
+            5 => (Some(4), 1),
+            2 => (super::unsigned(&mut rest), 1),
+            // A group ends nowhere that can be told without reading it.
+            3 => return false,
+            _ => return true,
+        };
+        let Some((value, behind)) =
+            bytes.and_then(|bytes| usize::try_from(bytes).ok()).and_then(|bytes| rest.split_at_checked(bytes))
+        else {
+            return true;
+        };
+        rest = behind;
+        match (key & 7, kind) {
+            (2, Some(Kind::Message(within))) => {
+                if depth < MOST_DEPTH && !has_at_most(left, &within, value, depth + 1) {
+                    return false;
+                }
+            }
+            (2, Some(kind)) if is_packed && !matches!(kind, Kind::String | Kind::Bytes) => values = value.len(),
+            _ => {}
+        }
+        let Some(fewer) = left.checked_sub(values) else { return false };
+        *left = fewer;
+    }
+    true
 }
 
 fn write_message(message: &DynamicMessage, out: &mut JsonText) -> Result<(), Refusal> {

@@ -1,6 +1,8 @@
 //! Payloads that another implementation wrote, and payloads that nobody should have written. The registry itself is asked in
 //! tests/suite/registry.rs.
 
+mod asking;
+
 use apache_avro::types::Value as AvroValue;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -199,6 +201,27 @@ fn a_payload_that_nests_or_swells_without_end_is_refused_before_it_does() {
         nested = [outer, nested].concat();
     }
     assert!(refused(&protobuf, &[&[0], nested.as_slice()].concat()).starts_with("schema_mismatch: "));
+}
+
+#[test]
+fn a_message_of_more_values_than_any_post_has_is_refused_before_they_are_kept() {
+    let proto = "syntax = \"proto3\"; message M { repeated M m = 1; repeated bool b = 2; string s = 3; M one = 4; }";
+    let schema = compiled("PROTOBUF", proto, &[]).expect("a schema");
+    let many = |of: &[u8], times: usize| [&[0], of.repeat(times).as_slice()].concat();
+    // Messages of one field, packed numbers, the one field again and again, a field that no one knows, and a group.
+    let mut packed = vec![18];
+    prost::encoding::encode_varint(200_000, &mut packed);
+    packed.extend([1; 200_000]);
+    for payload in [
+        many(&[10, 2, 26, 0], 200_000),
+        many(&packed, 1),
+        many(&[34, 0], 200_000),
+        many(&[0x78, 1], 200_000),
+        many(&[0x0B], 1),
+    ] {
+        assert!(refused(&schema, &payload).starts_with("too_large: the value has more than 131072 values"));
+    }
+    assert!(read_payload(&schema, &many(&[10, 2, 26, 0], 1_000)).is_ok());
 }
 
 #[test]
