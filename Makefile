@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof effects-cost decode-cost dashboard-bench screenshots memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka prometheus cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof effects-cost decode-cost dashboard-bench screenshots memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka registry prometheus cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -14,7 +14,7 @@ help: ## print this list
 demo: system-build onnxruntime ## run the whole pipeline on sample posts, nothing else set up; PHOTOS=dir takes your own pictures
 	cargo run --release --locked --bin sentistream -- demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-test: $(if $(SENTISTREAM_TEST_BROKERS),system-test,kafka) onnxruntime prometheus ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
+test: $(if $(SENTISTREAM_TEST_BROKERS),system-test,kafka) onnxruntime prometheus registry ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
 	cargo test --release --locked --no-run
 	scripts/with-kafka cargo test --release --locked -- --include-ignored --show-output
 
@@ -96,6 +96,9 @@ onnxruntime-gpu: system-build ## fetch ONNX Runtime for CUDA and TensorRT into .
 
 kafka: system-test ## fetch Apache Kafka, which the tests run on, into .deps/kafka
 	@scripts/fetch-kafka
+
+registry: system-test ## fetch Apicurio Registry, a schema registry that the tests ask, into .deps/registry
+	@scripts/fetch-registry
 
 prometheus: system-build ## fetch Debian's Prometheus, which the tests of metrics, rules and dashboards run, into .deps/prometheus
 	@scripts/fetch-prometheus

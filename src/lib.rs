@@ -18,7 +18,9 @@
 //! is one batch for each free session of the model, made up when it is free (a card's next one while it runs). A record takes a permit of the [`budget`] when it is pulled and
 //! gives it back when the broker has its outcome, so what is in flight is bounded in records and bytes, whatever the lag.
 //!
-//! Where images by URL are fetched, [`fetch`] stands before decoding: a task for each such post, the others pass through.
+//! Where images by URL are fetched, [`fetch`] stands before decoding: a task for each such post, the others pass through. Before
+//! that, where a schema registry is set, [`decode::registry`] finds the schema that a value is written by: a task for each post whose
+//! schema is not known yet.
 //!
 //! What was encoded or scored before is not again: [`cache`], asked by decoding for images, by the model for texts and whole
 //! posts.

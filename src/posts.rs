@@ -105,7 +105,7 @@ impl SourcePost {
         let position =
             Position { place: origin.clone(), origin, assignment, sequence, permit, pulled_at: Instant::now() };
         let (key, value) = (self.key.map(Into::into), Some(self.value));
-        Record { position, key, value, headers: self.headers, timestamp: None, fetched: None, span: None }
+        Record { position, key, value, headers: self.headers, timestamp: None, fetched: None, schema: None, span: None }
     }
 }
 

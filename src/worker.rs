@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::admin::{self, Shown};
 use crate::budget::Budget;
+use crate::decode::Registry;
 use crate::health::Health;
 use crate::kafka::group::Membership;
 use crate::kafka::letter::Letters;
@@ -67,11 +68,15 @@ impl Worker {
     /// A bundle, a library, a provider, a broker, a topic or a port that cannot be used, each with its fix.
     pub async fn start(settings: &Settings) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().with_process());
+        if let Some(registry) = &settings.decode.registry {
+            Registry::new(registry, &metrics)?.check().await?;
+        }
         let scorer = {
             let (settings, metrics) = (settings.clone(), Arc::clone(&metrics));
             spawn_blocking(move || Scorer::load(&settings, &metrics)).await??
         };
-        let health = Arc::new(Health::new(Duration::from_secs(settings.admin.stall_seconds), scorer.identity.clone()));
+        let stall = Duration::from_secs(settings.admin.stall_seconds);
+        let health = Arc::new(Health::new(stall, scorer.identity.clone(), metrics.schema_waits.clone()));
         let shown = Shown { health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
         let admin = match settings.admin.listen {
             Some(listen) => Some(bind(listen, shown).await?),

@@ -235,6 +235,7 @@ impl Source {
             headers,
             timestamp,
             fetched: None,
+            schema: None,
             span,
         };
         // Only fails when the pipeline is gone, which the worker notices by itself.

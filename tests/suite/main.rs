@@ -28,6 +28,7 @@ mod page;
 mod prometheus;
 mod readme;
 mod rebalance;
+mod registry;
 mod retention;
 mod same_numbers;
 mod secured;

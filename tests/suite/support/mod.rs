@@ -9,6 +9,7 @@ pub mod kafka;
 pub mod npm;
 pub mod photos;
 pub mod process;
+pub mod registry;
 pub mod secured;
 pub mod served;
 pub mod story;
