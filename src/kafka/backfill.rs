@@ -81,7 +81,9 @@ impl Window {
             let start = starts.get(number).copied().unwrap_or(held.end).min(end);
             window.shares.insert(*number, start..end);
         }
-        let committed = window.committed(&consumer).map_err(no_answer)?;
+        // A worker that died may have left a transaction open, whose offsets are waited for.
+        let patience = ANSWER_TIMEOUT * 2 + settings.transaction_timeout().unwrap_or_default();
+        let committed = window.committed(&consumer, patience).map_err(no_answer)?;
         window.refuse_beyond(&settings.group, &committed)?;
         window.tell_removed(&held, &committed);
         window.done_before = window.done(&committed);
@@ -119,12 +121,16 @@ impl Window {
     }
 
     /// What the group has committed, once no transaction over it is open.
-    fn committed<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    fn committed<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        timeout: Duration,
+    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
         let mut asked = TopicPartitionList::with_capacity(self.shares.len());
         for number in self.shares.keys() {
             asked.add_partition(&self.topic, *number);
         }
-        offsets(&consumer.committed_offsets(asked, ANSWER_TIMEOUT)?)
+        offsets(&consumer.committed_offsets(asked, timeout)?)
     }
 
     fn refuse_beyond(&self, group: &str, committed: &BTreeMap<i32, i64>) -> Result<(), WindowError> {
@@ -226,7 +232,7 @@ impl Progress {
 
     /// Asks; whether the group has done the whole window.
     pub(super) fn is_done<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) -> bool {
-        let committed = self.window.committed(consumer);
+        let committed = self.window.committed(consumer, ANSWER_TIMEOUT);
         self.asked_at = Instant::now();
         let done = match committed {
             Ok(committed) => self.window.done(&committed),

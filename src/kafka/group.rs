@@ -238,10 +238,8 @@ impl Group {
             return false;
         }
         let begun = list(&starts).and_then(|list| consumer.commit(&list, CommitMode::Sync));
-        if let Err(error) = &begun {
-            tracing::warn!(%error, "cannot commit where the window begins; what is before it is read and left out");
-        }
-        begun.is_ok()
+        let left_out = "cannot commit where the window begins; what is before it is read and left out";
+        begun.inspect_err(|error| tracing::warn!(%error, "{left_out}")).is_ok()
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) {

@@ -261,8 +261,7 @@ impl Book {
     fn save(&mut self) -> Result<()> {
         let files = self.files()?;
         for file in [&mut files.results, &mut files.refused] {
-            file.flush()?;
-            file.get_ref().sync_data()?;
+            file.flush().and_then(|()| file.get_ref().sync_data()).context("cannot write results")?;
         }
         self.save_progress()?;
         self.saved_at = Instant::now();
