@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod evaluate;
 pub mod feed;
 mod files;
+mod moment;
 pub mod run;
 pub mod score;
 pub mod tune;
@@ -31,6 +32,7 @@ Exit codes:
   2  wrong usage or settings
   3  done, but some posts could not be scored (score, evaluate, demo), read (feed) or replayed (dlq); each is told on standard error
   4  stopped, but the grace period ended with posts in flight; they will be read again
+  5  stopped before the window of --from was done (run); started again it goes on
   130  stopped at once by a second signal
 
 Settings: built-in defaults, then the YAML file of --config, then the environment: SENTISTREAM__KAFKA__BROKERS=host:9092
@@ -103,6 +105,8 @@ pub enum Ended {
     SomeRefused,
     /// The grace period ended with posts in flight.
     GraceExpired,
+    /// A backfill was stopped before its window was done.
+    CutShort,
 }
 
 impl Ended {
@@ -121,6 +125,7 @@ pub fn main() -> ExitCode {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::SomeRefused) => ExitCode::from(3),
         Ok(Ended::GraceExpired) => ExitCode::from(4),
+        Ok(Ended::CutShort) => ExitCode::from(5),
         // Whoever read our output has had enough, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -131,8 +136,15 @@ pub fn main() -> ExitCode {
 }
 
 fn is_settings(error: &anyhow::Error) -> bool {
-    error.is::<settings::Error>() || matches!(error.downcast_ref(), Some(client::Error::Security(_)))
+    error.is::<settings::Error>()
+        || error.is::<Usage>()
+        || matches!(error.downcast_ref(), Some(client::Error::Security(_)))
 }
+
+/// Arguments that contradict each other or the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -171,7 +183,7 @@ impl Cli {
 impl Command {
     async fn run(self, settings: Settings) -> anyhow::Result<Ended> {
         match self {
-            Self::Run(_) => run::run(&settings).await,
+            Self::Run(arguments) => run::run(settings, &arguments).await,
             Self::Check(arguments) => check::run(&settings, &arguments).await,
             Self::Score(arguments) => score::run(&settings, &arguments).await,
             Self::Evaluate(arguments) => evaluate::run(&settings, &arguments).await,

@@ -10,6 +10,7 @@
 
 mod admin;
 mod attach;
+mod backfill;
 mod bench;
 mod chaos;
 mod check;
