@@ -38,7 +38,7 @@ pub enum Error {
     #[error(transparent)]
     Posts(#[from] posts::Error),
     /// Not a source.
-    #[error("{0}: a source is a path, http:// or https:// (RSS, Atom), s3://BUCKET/PREFIX or file:///FOLDER")]
+    #[error("{0}: a source is a path, http:// or https:// (RSS, Atom) or s3://BUCKET/PREFIX")]
     Scheme(String),
     /// What does not grow.
     #[error("{0} is read once: leave --follow out; followed are folders, .jsonl lists, feeds by http and buckets")]
@@ -159,16 +159,22 @@ pub(crate) enum Source {
 impl Source {
     /// What the command line names.
     pub(crate) fn of(text: &str, follow: bool) -> Result<Self, Error> {
-        let Some((scheme, _)) = text.split_once("://") else {
-            let kind = posts::kind(Path::new(text))?;
-            let grows = matches!(kind, Kind::Folder(_) | Kind::JsonLines(_));
-            return if follow && !grows { Err(Error::NotFollowed(text.to_owned())) } else { Ok(Self::Path(kind)) };
-        };
+        let Some((scheme, _)) = text.split_once("://") else { return Self::path(Path::new(text), follow) };
         match (scheme, Url::parse(text)) {
             ("http" | "https", Ok(url)) => Ok(Self::Web(url)),
-            ("s3" | "file", Ok(url)) => Ok(Self::Objects(Objects::of(&url)?)),
+            ("s3", Ok(url)) => Ok(Self::Objects(Objects::of(&url)?)),
+            ("file", Ok(url)) => match url.to_file_path() {
+                Ok(path) => Self::path(&path, follow),
+                Err(()) => Err(Error::Scheme(text.to_owned())),
+            },
             _ => Err(Error::Scheme(name(text))),
         }
+    }
+
+    fn path(path: &Path, follow: bool) -> Result<Self, Error> {
+        let kind = posts::kind(path)?;
+        let grows = matches!(kind, Kind::Folder(_) | Kind::JsonLines(_));
+        if follow && !grows { Err(Error::NotFollowed(path.display().to_string())) } else { Ok(Self::Path(kind)) }
     }
 
     /// Reads it from its place on; a failure becomes its last item.

@@ -1,16 +1,14 @@
-//! The images of a bucket, by the S3 API (`s3://`), or of a folder that stands in for one (`file://`). Read once they are taken in
-//! the order of their keys, and only the last key is remembered; followed they are listed again and again, and each is.
+//! The images of a bucket, by the S3 API. Read once they are taken in the order of their keys, and only the last key is
+//! remembered; followed they are listed again and again, and each is remembered.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use url::Url;
@@ -22,37 +20,24 @@ use crate::posts::draft::{Draft, Image, content_type, id};
 const PAUSE: Duration = Duration::from_secs(30);
 /// Images on their way at once, each within `limits.record_bytes`.
 const DOWNLOADS: usize = 8;
-/// What was in a folder before the first look and is as old as this was written before.
-const OLD: Duration = Duration::from_secs(10);
 
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     url: String,
     prefix: Path,
-    /// Of a folder that stands in for a bucket.
-    root: Option<PathBuf>,
 }
 
 impl Objects {
     pub(super) fn of(url: &Url) -> Result<Self, Error> {
         let shown = fetch::shown(url);
         let failed = |why: String| Error::Objects { url: shown.clone(), why };
-        let (store, prefix, root): (Arc<dyn ObjectStore>, _, _) = if url.scheme() == "file" {
-            let root =
-                url.to_file_path().map_err(|()| failed("not a path of this machine; write file:///FOLDER".into()))?;
-            let root = root.canonicalize().map_err(|error| failed(error.to_string()))?;
-            let store = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed(error.to_string()))?;
-            (Arc::new(store), Path::default(), Some(root))
-        } else {
-            // Taken already when another was made before it in this process: it is the same one.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let bucket = url.host_str().ok_or_else(|| failed("no bucket; write s3://BUCKET/PREFIX".into()))?;
-            let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
-            let store = store.map_err(|error| failed(told(&error)))?;
-            let prefix = Path::from_url_path(url.path()).map_err(|error| failed(error.to_string()))?;
-            (Arc::new(store), prefix, None)
-        };
-        Ok(Self { store, url: shown, prefix, root })
+        // Taken already when another was made before it in this process: it is the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let bucket = url.host_str().ok_or_else(|| failed("no bucket; write s3://BUCKET/PREFIX".into()))?;
+        let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
+        let store = store.map_err(|error| failed(told(&error)))?;
+        let prefix = Path::from_url_path(url.path()).map_err(|error| failed(error.to_string()))?;
+        Ok(Self { store: Arc::new(store), url: shown, prefix })
     }
 
     fn failed(&self, why: impl Into<String>) -> Error {
@@ -69,15 +54,7 @@ impl Objects {
 
     /// Those behind a key, in order.
     async fn in_order(&self, behind: Option<String>, way: Way, out: &Output) -> Result<(), Error> {
-        let images = match &self.root {
-            // A folder is listed in the order of its disk.
-            Some(_) => {
-                let mut all = self.list_all(behind.as_deref()).await?;
-                all.sort_by(|one, other| one.location.cmp(&other.location));
-                stream::iter(all.into_iter().map(Ok)).boxed()
-            }
-            None => self.list(behind.as_deref()),
-        };
+        let images = self.list(behind.as_deref())?;
         let mut objects = images.map_ok(|meta| self.object(meta, way)).try_buffered(DOWNLOADS);
         let mut last = behind.unwrap_or_default();
         while let Some(Object { key, what, .. }) = objects.try_next().await? {
@@ -98,9 +75,9 @@ impl Objects {
             place => (None, place),
         };
         let mut seen = seen(place, || self.url.clone())?;
-        let mut last: Option<HashSet<u64>> = None;
+        let mut is_first = true;
         loop {
-            match self.list_all(None).await {
+            match self.list_all().await {
                 Ok(listed) => {
                     let present: HashSet<u64> = listed.iter().map(identity_of).collect();
                     // What was read in the order of keys is seen from now on.
@@ -109,13 +86,13 @@ impl Objects {
                         seen.extend(read.map(identity_of));
                         out.send(What::Nothing, Mark::Only(seen.clone())).await?;
                     }
-                    self.look(listed, &mut seen, last.as_ref(), way, out).await?;
+                    self.look(listed, &mut seen, way, out).await?;
                     if let Some(mark) = forget(&mut seen, &present) {
                         out.send(What::Nothing, mark).await?;
                     }
-                    last = Some(present);
+                    is_first = false;
                 }
-                Err(error) if way.follow && last.is_some() => out.tell(format!("{error}; it is listed again")).await?,
+                Err(error) if way.follow && !is_first => out.tell(format!("{error}; it is listed again")).await?,
                 Err(error) => return Err(error),
             }
             if !way.follow {
@@ -129,11 +106,10 @@ impl Objects {
         &self,
         listed: Vec<ObjectMeta>,
         seen: &mut HashSet<u64>,
-        last: Option<&HashSet<u64>>,
         way: Way,
         out: &Output,
     ) -> Result<(), Error> {
-        let new = listed.into_iter().filter(|meta| !seen.contains(&identity_of(meta)) && self.is_written(meta, last));
+        let new = listed.into_iter().filter(|meta| !seen.contains(&identity_of(meta)));
         let new: Vec<ObjectMeta> = new.collect();
         let mut objects = stream::iter(new).map(|meta| self.object(meta, way)).buffered(DOWNLOADS);
         while let Some(object) = objects.next().await {
@@ -150,30 +126,23 @@ impl Objects {
         Ok(())
     }
 
-    fn list(&self, behind: Option<&str>) -> BoxStream<'static, Result<ObjectMeta, Error>> {
+    fn list(&self, behind: Option<&str>) -> Result<BoxStream<'static, Result<ObjectMeta, Error>>, Error> {
         let listed = match behind {
-            Some(key) => self.store.list_with_offset(Some(&self.prefix), &Path::from(key)),
+            Some(key) => {
+                let key = Path::parse(key).map_err(|_| Error::State(self.url.clone()))?;
+                self.store.list_with_offset(Some(&self.prefix), &key)
+            }
             None => self.store.list(Some(&self.prefix)),
         };
         let url = self.url.clone();
         let failed = move |error| Error::Objects { url: url.clone(), why: told(&error) };
         let is_image = |meta: &ObjectMeta| content_type(meta.location.as_ref().as_ref()).is_some();
-        listed.map_err(failed).try_filter(move |meta| std::future::ready(is_image(meta))).boxed()
+        Ok(listed.map_err(failed).try_filter(move |meta| std::future::ready(is_image(meta))).boxed())
     }
 
-    async fn list_all(&self, behind: Option<&str>) -> Result<Vec<ObjectMeta>, Error> {
-        let all: Vec<ObjectMeta> = self.list(behind).take(MOST_SEEN + 1).try_collect().await?;
+    async fn list_all(&self) -> Result<Vec<ObjectMeta>, Error> {
+        let all: Vec<ObjectMeta> = self.list(None)?.take(MOST_SEEN + 1).try_collect().await?;
         if all.len() > MOST_SEEN { Err(Error::TooMany(self.url.clone())) } else { Ok(all) }
-    }
-
-    /// A bucket shows no object before it is whole; a folder does.
-    fn is_written(&self, meta: &ObjectMeta, last: Option<&HashSet<u64>>) -> bool {
-        let age = SystemTime::now().duration_since(meta.last_modified.into());
-        match (&self.root, last) {
-            (None, _) => true,
-            (Some(_), None) => age.is_ok_and(|age| age > OLD),
-            (Some(_), Some(last)) => last.contains(&identity_of(meta)),
-        }
     }
 
     /// # Errors
@@ -201,12 +170,6 @@ impl Objects {
             |bytes: u64| (bytes > most as u64).then(|| format!("it has {bytes} bytes; limits.record_bytes is {most}"));
         if let Some(why) = too_large(meta.size) {
             return Err(Undelivered::Object(why));
-        }
-        if let Some(root) = &self.root {
-            let path = root.join(meta.location.as_ref()).canonicalize();
-            if !path.is_ok_and(|path| path.starts_with(root)) {
-                return Err(Undelivered::Object("it leads out of the folder".into()));
-            }
         }
         let found = self.store.get(&meta.location).await.map_err(undelivered)?;
         // It may be another one by now.
