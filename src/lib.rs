@@ -42,6 +42,7 @@ pub mod decode;
 pub mod drive;
 pub mod error;
 pub mod evaluate;
+pub mod feed;
 pub mod fetch;
 pub mod health;
 pub mod kafka;

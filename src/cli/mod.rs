@@ -61,7 +61,7 @@ enum Command {
     /// Measure how good the model is on labelled posts of your own; a report for people and one for programs
     #[command(after_help = evaluate::HELP)]
     Evaluate(evaluate::Arguments),
-    /// Publish images, folders or lists of posts to a topic
+    /// Publish posts to a topic: from files, folders as they grow, feeds, archives and buckets
     #[command(after_help = feed::HELP)]
     Feed(feed::Arguments),
     /// Serve a live page over the results, and an API behind it

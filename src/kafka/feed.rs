@@ -72,6 +72,14 @@ impl Feeder {
     }
 }
 
+impl Error {
+    /// Whether the broker, or librdkafka for it, refused a record for its size.
+    pub(crate) fn is_too_large(&self) -> bool {
+        let code = Some(rdkafka::types::RDKafkaErrorCode::MessageSizeTooLarge);
+        matches!(self, Self::Publish { source, .. } if source.rdkafka_error_code() == code)
+    }
+}
+
 /// A record read back.
 #[derive(Debug)]
 pub struct Read {

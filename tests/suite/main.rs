@@ -20,6 +20,7 @@ mod dead_letters;
 mod end_to_end;
 mod evaluate;
 mod exactly_once;
+mod feed;
 mod fetch;
 mod hostile_corpus;
 mod hostile_input;

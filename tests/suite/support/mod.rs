@@ -4,6 +4,7 @@ pub mod broker;
 pub mod browser;
 #[path = "../../fuzz/src/lib.rs"]
 pub mod decoding;
+pub mod feeding;
 pub mod hostile;
 pub mod kafka;
 pub mod npm;
