@@ -31,5 +31,6 @@ mod retention;
 mod same_numbers;
 mod shutdown;
 mod support;
+mod top;
 mod traces;
 mod unavailable;
