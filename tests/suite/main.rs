@@ -22,6 +22,7 @@ mod fetch;
 mod hostile_corpus;
 mod hostile_input;
 mod metrics;
+mod operate;
 mod overload;
 mod page;
 mod prometheus;
