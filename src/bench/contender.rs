@@ -3,15 +3,19 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::ceiling::{LAYOUTS, Layout, Told};
 use super::process::Process;
-use super::scrape::{self, Samples};
 use super::stand::{Own, Stand};
 use super::window::Measured;
+use crate::scrape::{self, Samples};
+
+/// How long a worker may take to tell of itself.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whoever takes a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +123,7 @@ impl Team {
         let addresses: Option<Vec<String>> = self.processes.iter().map(address).collect();
         match addresses.filter(|_| self.has_metrics) {
             None => Ok(None),
-            Some(addresses) => addresses.iter().map(|address| scrape::scrape(address)).collect::<Result<_>>().map(Some),
+            Some(addresses) => addresses.iter().map(|address| metrics(address)).collect::<Result<_>>().map(Some),
         }
     }
 
@@ -142,6 +146,10 @@ impl Team {
     pub fn stop(self) {
         self.processes.into_iter().for_each(Process::stop);
     }
+}
+
+fn metrics(address: &str) -> Result<Samples> {
+    scrape::metrics(address, TIMEOUT).with_context(|| format!("the worker's admin port at {address} does not answer"))
 }
 
 /// Where a worker's admin port listens, by its log.

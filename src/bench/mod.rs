@@ -3,7 +3,7 @@
 //!
 //! A [`corpus`] (of [`mosaic`]s, [`draw`]n texts, or the user's own posts) is fed once into an input topic. On this [`stand`] each
 //! [`contender`] takes a [`turn`] in every round, in processes of its own ([`process`]): a consumer group and topics of its own, read
-//! between two moments in mid-run ([`window`]). Our worker also tells of itself ([`scrape`]). The [`ceiling`] needs no broker.
+//! between two moments in mid-run ([`window`]). Our worker also tells of itself ([`stages`]). The [`ceiling`] needs no broker.
 //! [`latency`] is measured apart, at a rate that leaves room, and [`report`] tells it all.
 
 pub mod ceiling;
@@ -15,7 +15,7 @@ pub mod mosaic;
 pub mod process;
 pub mod progress;
 pub mod report;
-pub mod scrape;
+pub mod stages;
 pub mod stand;
 pub mod turn;
 pub mod window;
@@ -28,10 +28,11 @@ use anyhow::Result;
 use self::ceiling::Layout;
 use self::contender::{Contender, ceiling_turn};
 use self::report::{ContenderTold, Round, Saturated};
-use self::scrape::{Samples, Stage};
+use self::stages::Stage;
 use self::stand::Stand;
 use self::window::Measured;
 use crate::cores::cores;
+use crate::scrape::Samples;
 
 /// What is to be measured on each corpus.
 #[derive(Debug, Clone)]
@@ -98,7 +99,7 @@ pub fn measure(stand: &Stand<'_>, plan: &Plan, tell: &dyn Fn(&str)) -> Result<Me
         told.layout = Some(layout.to_string());
         contenders.push(told);
     }
-    let stages = turns.counted.map_or_else(Vec::new, |(counted, measured)| stages(stand, &counted, &measured));
+    let stages = turns.counted.map_or_else(Vec::new, |(counted, measured)| of_stages(stand, &counted, &measured));
     Ok(Measurements { layouts, contenders, stages })
 }
 
@@ -141,13 +142,13 @@ impl Turns {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "cores and posts")]
-fn stages(stand: &Stand<'_>, counted: &Samples, measured: &Measured) -> Vec<Stage> {
+fn of_stages(stand: &Stand<'_>, counted: &Samples, measured: &Measured) -> Vec<Stage> {
     let cores = cores();
     let cores = if stand.pin { stand.workers } else { cores };
-    counted.stages(measured.seconds, cores as f64, measured.posts as f64)
+    stages::stages(counted, measured.seconds, cores as f64, measured.posts as f64)
 }
 
 fn saturated(counted: &Samples) -> Option<Saturated> {
-    let quantile = |share| counted.quantile("sentistream_post_seconds", share).map(|seconds| seconds * 1000.0);
+    let quantile = |share| counted.quantile("sentistream_post_seconds", &[], share).map(|seconds| seconds * 1000.0);
     Some(Saturated { p50_ms: quantile(0.5)?, p99_ms: quantile(0.99)? })
 }

@@ -6,7 +6,7 @@ use std::fs;
 use serde::Serialize;
 
 use super::latency::Latency;
-use super::scrape::Stage;
+use super::stages::Stage;
 use super::window::{Measured, Spread};
 use crate::cores::cores;
 

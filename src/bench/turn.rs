@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use super::contender::{Contender, Team};
 use super::process;
 use super::progress;
-use super::scrape::Samples;
 use super::stand::{Own, PATIENCE, Stand};
 use super::window::{Measured, Reading, marks};
 use crate::kafka::topics::Topic;
+use crate::scrape::Samples;
 
 /// Between two looks at the topics: short when a mark is near, so that it is hit; long otherwise, so as not to disturb.
 const NEAR: Duration = Duration::from_millis(10);
@@ -100,7 +100,7 @@ fn mark(stand: &Stand<'_>, team: &Team, outcomes: u64) -> Result<Mark> {
     let reading = Reading { at: Instant::now(), outcomes, cpu_seconds: team.cpu_seconds() };
     let counted = team.metrics()?.map(|all| {
         all.iter().fold(Samples::default(), |mut sum, one| {
-            sum.add(one);
+            sum.add(one, 1.0);
             sum
         })
     });

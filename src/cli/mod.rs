@@ -11,6 +11,7 @@ mod files;
 mod moment;
 pub mod run;
 pub mod score;
+pub mod top;
 pub mod tune;
 
 use std::io;
@@ -69,6 +70,9 @@ enum Command {
     Dashboard(dashboard::Arguments),
     /// Look at the dead letters, and put them back on the input topic
     Dlq(dlq::Arguments),
+    /// See how workers are doing: throughput, lag, stages, dead letters, live on a terminal
+    #[command(after_help = top::HELP)]
+    Top(top::Arguments),
     /// Measure a worker against the ceiling of this hardware, and against other programs, on a broker
     #[command(after_help = bench::HELP)]
     Bench(bench::Arguments),
@@ -160,6 +164,7 @@ impl Cli {
             Command::Feed(arguments) => &arguments.common,
             Command::Dashboard(arguments) => &arguments.common,
             Command::Dlq(arguments) => arguments.common(),
+            Command::Top(arguments) => &arguments.common,
             Command::Bench(arguments) => &arguments.common,
             Command::BenchCeiling { common, .. } => common,
             Command::Tune(arguments) => &arguments.common,
@@ -190,6 +195,7 @@ impl Command {
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,
             Self::Dashboard(_) => dashboard::run(&settings).await,
             Self::Dlq(arguments) => dlq::run(&settings, &arguments).await,
+            Self::Top(arguments) => top::run(&settings, &arguments).await,
             Self::Bench(arguments) => bench::run(&settings, arguments).await,
             Self::BenchCeiling { ceiling, .. } => bench::run_ceiling(&settings, &ceiling),
             Self::Tune(arguments) => tune::run(&settings, &arguments).await,
