@@ -15,6 +15,7 @@ mod chaos;
 mod command_line;
 mod dashboard;
 mod dead_letters;
+mod deploy;
 mod end_to_end;
 mod evaluate;
 mod exactly_once;
