@@ -185,6 +185,19 @@ fn ports_files_and_versions_are_ours() {
     }
 }
 
+/// ONNX Runtime would keep an identifier there for its reports to its makers, and send them (`src/main.rs`).
+#[test]
+fn nothing_is_left_at_home() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut command = sentistream(&["score", "tests/fixtures/photos/cat.jpg"]);
+    let output =
+        command.env("HOME", home.path()).env_remove("XDG_CACHE_HOME").env_remove("ORT_DISABLE_TELEMETRY").output();
+    let (code, _, error) = ended(&output.expect("runs"));
+    assert_eq!(code, 0, "{error}");
+    let left: Vec<_> = fs::read_dir(home.path()).expect("a folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// `a/b/../c` without the detour.
 fn tidied(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut tidy, part| {
