@@ -52,6 +52,7 @@ pub mod posts;
 pub mod result;
 pub mod retry;
 pub mod scorer;
+pub mod secret;
 pub mod settings;
 pub mod telemetry;
 pub mod traces;

@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::ceiling;
 use crate::error::one_line;
+use crate::kafka::client;
 use crate::settings::{self, Settings};
 use crate::{model, telemetry};
 
@@ -120,9 +121,13 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("error: {error:#}"));
-            ExitCode::from(if error.is::<settings::Error>() { 2 } else { 1 })
+            ExitCode::from(if is_settings(&error) { 2 } else { 1 })
         }
     }
+}
+
+fn is_settings(error: &anyhow::Error) -> bool {
+    error.is::<settings::Error>() || matches!(error.downcast_ref(), Some(client::Error::Security(_)))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

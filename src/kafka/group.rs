@@ -18,9 +18,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::client::{Logged, Telling};
 use super::lag::{Lag, Seen};
 use super::requests::Requests;
-use super::{Delivery, Settings, client};
+use super::{Delivery, Settings};
 use crate::metrics::Metrics;
 use crate::offsets::{Ledger, NextOffset, Partition, Settled};
 
@@ -37,6 +38,7 @@ pub struct Group {
     commits: bool,
     leaving: AtomicBool,
     requests: Requests,
+    logged: Logged,
     metrics: Arc<Metrics>,
 }
 
@@ -74,6 +76,7 @@ impl Group {
             commits: settings.delivery == Delivery::AtLeastOnce,
             leaving: AtomicBool::new(false),
             requests: Requests::new("consumer", &metrics),
+            logged: Logged::new(settings),
             metrics,
         }
     }
@@ -286,13 +289,19 @@ impl Group {
     }
 }
 
+impl Telling for Group {
+    fn logged(&self) -> &Logged {
+        &self.logged
+    }
+}
+
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        self.logged.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka consumer");
+        self.logged.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -16,8 +16,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::Settings;
-use super::client::{self, Error};
+use super::client::{self, Error, Telling as _};
 use super::group::{Group, Membership, Settling};
+use super::security::acls::{Operation, Resource};
 use crate::budget::{Budget, Limits};
 use crate::health::Health;
 use crate::message::{Header, Headers, Origin, Position, Record, replayed_origin};
@@ -54,6 +55,7 @@ pub struct Wiring {
 pub struct Source {
     consumer: Arc<BaseConsumer<Group>>,
     topic: Arc<str>,
+    group_name: String,
     instance: Option<String>,
     commit_interval: Duration,
     uncommitted_records: usize,
@@ -83,6 +85,7 @@ impl Source {
         Ok(Self {
             consumer: Arc::new(consumer),
             topic: settings.input_topic.as_str().into(),
+            group_name: settings.group.clone(),
             instance: settings.instance.clone(),
             commit_interval: Duration::from_millis(settings.commit_interval_ms),
             uncommitted_records: settings.uncommitted_records,
@@ -176,9 +179,32 @@ impl Source {
                     _ => Error::Fatal(reason),
                 });
             }
-            // librdkafka retries these by itself.
-            Some(Err(error)) => tracing::warn!(%error, "cannot poll for now"),
+            Some(Err(error)) => return self.cannot_poll(&error),
         }
+        Ok(())
+    }
+
+    /// librdkafka tries again by itself. What is not permitted ends a worker that never was: nobody relies on it yet, and whoever
+    /// starts it should be told. One that has pulled something waits for the permission to come back.
+    fn cannot_poll(&self, error: &KafkaError) -> Result<(), Error> {
+        let logged = self.group().logged();
+        let denied = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                logged.denied(Operation::Read, Resource::Group(&self.group_name))
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                logged.denied(Operation::Read, Resource::Topic(&self.topic))
+            }
+            // Told by the context already, where it is about the connection.
+            _ => {
+                tracing::warn!(%error, "cannot poll for now");
+                return Ok(());
+            }
+        };
+        if self.wiring.metrics.records.get() == 0 {
+            return Err(denied);
+        }
+        tracing::warn!("{denied}");
         Ok(())
     }
 

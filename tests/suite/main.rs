@@ -30,6 +30,7 @@ mod readme;
 mod rebalance;
 mod retention;
 mod same_numbers;
+mod secured;
 mod shutdown;
 mod support;
 mod traces;

@@ -9,8 +9,10 @@ pub mod kafka;
 pub mod npm;
 pub mod photos;
 pub mod process;
+pub mod secured;
 pub mod served;
 pub mod story;
+pub mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
