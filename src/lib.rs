@@ -32,6 +32,7 @@ pub mod batch;
 pub mod bench;
 pub mod budget;
 pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod cores;
 pub mod dashboard;

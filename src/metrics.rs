@@ -5,7 +5,7 @@
 //! Series of closed lists are there from the start, at zero, so that their rates exist before the first event.
 
 mod make;
-mod process;
+pub(crate) mod process;
 mod sentiment;
 
 use clap::ValueEnum as _;

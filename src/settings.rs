@@ -78,6 +78,16 @@ pub fn load(file: Option<&Path>) -> Result<Settings, Error> {
     load_with(file, None)
 }
 
+/// Names of the environment's variables that are settings.
+#[must_use]
+pub fn variables() -> Vec<String> {
+    let prefix = format!("{PREFIX}__").to_lowercase();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.to_lowercase().starts_with(&prefix)).collect();
+    names.sort();
+    names
+}
+
 fn load_with(file: Option<&Path>, environment: Option<config::Map<String, String>>) -> Result<Settings, Error> {
     let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Yaml));
     if let Some(path) = file {

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, and what their exit codes mean.
 
 pub mod bench;
+pub mod check;
 pub mod dashboard;
 pub mod demo;
 pub mod dlq;
@@ -26,7 +27,7 @@ use crate::{model, telemetry};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed: the error on standard error says what and how to mend it
+  1  failed: the error on standard error says what and how to mend it; or `check` found an error
   2  wrong usage or settings
   3  done, but some posts could not be scored (score, evaluate, demo), read (feed) or replayed (dlq); each is told on standard error
   4  stopped, but the grace period ended with posts in flight; they will be read again
@@ -49,6 +50,9 @@ enum Command {
     /// Run a worker: a member of a consumer group that scores posts until it is stopped
     #[command(after_help = run::HELP)]
     Run(run::Arguments),
+    /// See beforehand whether a start would succeed: settings, brokers, topics, permissions, bundle; `--create` makes missing topics
+    #[command(after_help = check::HELP)]
+    Check(check::Arguments),
     /// Score images, folders or lists of posts from files; results as JSON lines on standard output
     #[command(after_help = score::HELP)]
     Score(score::Arguments),
@@ -138,6 +142,7 @@ impl Cli {
     fn dispatch(self) -> anyhow::Result<Ended> {
         let common = match &self.command {
             Command::Run(arguments) => &arguments.common,
+            Command::Check(arguments) => &arguments.common,
             Command::Score(arguments) => &arguments.common,
             Command::Evaluate(arguments) => &arguments.common,
             Command::Feed(arguments) => &arguments.common,
@@ -167,6 +172,7 @@ impl Command {
     async fn run(self, settings: Settings) -> anyhow::Result<Ended> {
         match self {
             Self::Run(_) => run::run(&settings).await,
+            Self::Check(arguments) => check::run(&settings, &arguments).await,
             Self::Score(arguments) => score::run(&settings, &arguments).await,
             Self::Evaluate(arguments) => evaluate::run(&settings, &arguments).await,
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,

@@ -26,7 +26,7 @@ const FRAMING_BYTES: usize = 64 * 1024;
 /// What is fetched ahead where a topic is read from end to end.
 const READER_BYTES: usize = 16 << 20;
 /// A broker sends one batch at least, whatever its size; librdkafka takes no smaller limit.
-const LEAST_FETCH: usize = 1000;
+pub(super) const LEAST_FETCH: usize = 1000;
 /// librdkafka takes no more for any of its sizes.
 const MOST_BYTES: usize = 1_000_000_000;
 
@@ -226,7 +226,8 @@ pub fn peeker(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
     config.create_with_context(Logged::new(settings)).map_err(Error::client)
 }
 
-fn reading(settings: &Settings, bytes: usize) -> Result<ClientConfig, Error> {
+/// Of a consumer outside any group.
+pub(super) fn reading(settings: &Settings, bytes: usize) -> Result<ClientConfig, Error> {
     let mut config = common(settings)?;
     for (key, value) in settings.consumer.iter() {
         config.set(key, value);
@@ -278,6 +279,11 @@ pub fn transactional_producer(settings: &Settings, transactional_id: &str) -> Re
 pub fn transactional_id(settings: &Settings) -> String {
     let instance = settings.instance.clone().unwrap_or_else(|| format!("{:016x}", RandomState::new().hash_one(())));
     format!("{}-{instance}", settings.group)
+}
+
+/// An id among those of the group's workers that none of them has: an instance has no tilde in its name.
+pub(super) fn transactional_id_of_check(settings: &Settings) -> String {
+    format!("{}-~check", settings.group)
 }
 
 /// Asks the broker for the topics, so that a wrong address or a missing topic is told at start and not by silence.

@@ -2,7 +2,7 @@
 //!
 //! [`source`] pulls records as a member of a consumer group ([`group`] answers its rebalances, [`lag`] says how far behind it is). Outcomes leave as [`letter`]s
 //! by [`publish`] (at least once) or by [`transaction`] (exactly once), and [`settle`] tells the source. [`dead_letters`] reads
-//! dead letters back. [`follow`] follows results and dead letters for the dashboard, and [`group_lag`] tells it how far the workers are behind. [`topics`] are made, counted and deleted for `bench`. [`client`] makes the clients, [`security`] says how they are let in, [`told`] is what librdkafka tells of them, [`requests`] counts what theirs go through, [`settings`] says how, [`embedded`] is a broker inside this process.
+//! dead letters back. [`follow`] follows results and dead letters for the dashboard, and [`group_lag`] tells it how far the workers are behind. [`topics`] are made, counted and deleted for `bench`. [`probe`] asks brokers for `check`, which changes nothing. [`client`] makes the clients, [`security`] says how they are let in, [`told`] is what librdkafka tells of them, [`requests`] counts what theirs go through, [`settings`] says how, [`embedded`] is a broker inside this process.
 
 pub mod client;
 pub mod dead_letters;
@@ -13,6 +13,7 @@ pub mod group;
 pub mod group_lag;
 pub mod lag;
 pub mod letter;
+pub mod probe;
 pub mod publish;
 pub mod requests;
 pub mod security;

@@ -12,6 +12,7 @@ mod admin;
 mod attach;
 mod bench;
 mod chaos;
+mod check;
 mod command_line;
 mod dashboard;
 mod dead_letters;
