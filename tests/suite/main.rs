@@ -17,6 +17,7 @@ mod check;
 mod command_line;
 mod dashboard;
 mod dead_letters;
+mod deploy;
 mod end_to_end;
 mod evaluate;
 mod exactly_once;
