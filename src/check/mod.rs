@@ -211,3 +211,13 @@ impl Report {
         let _ = self.0.send(finding);
     }
 }
+
+#[cfg(test)]
+impl Report {
+    /// What is told by `work`.
+    fn told(work: impl FnOnce(&Self)) -> Vec<Finding> {
+        let (sender, mut findings) = unbounded_channel();
+        work(&Self(sender));
+        std::iter::from_fn(|| findings.try_recv().ok()).collect()
+    }
+}

@@ -122,3 +122,25 @@ pub(super) fn make(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_copies_where_there_are_as_many_brokers_and_two_of_them_in_sync() {
+        let settings = crate::settings::load(None).expect("the defaults are valid");
+        let made = |brokers| topic(Purpose::DeadLetters, &settings, brokers, 4);
+        let demanded = |new: &New| new.configs.contains(&("min.insync.replicas", "2".into()));
+        for (brokers, replication) in [(0, 1), (1, 1), (2, 2), (3, 3), (9, 3)] {
+            let new = made(brokers);
+            assert_eq!((new.replication, demanded(&new)), (replication, replication == 3));
+        }
+        let command = command(&made(3), "k:9092");
+        assert!(
+            command.starts_with("kafka-topics.sh --bootstrap-server k:9092 --create --topic posts-dead-letters --partitions 4 --replication-factor 3")
+                && command.contains(" --config max.message.bytes=4259840"),
+            "{command}"
+        );
+    }
+}

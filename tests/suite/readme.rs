@@ -70,6 +70,7 @@ fn links_lead_somewhere() {
         ("CONTRIBUTING.md", ""),
         ("docs/attach.md", "docs/"),
         ("docs/backfill.md", "docs/"),
+        ("docs/check.md", "docs/"),
         ("docs/bundle.md", "docs/"),
         ("docs/evaluation.md", "docs/"),
         ("docs/dashboard.md", "docs/"),
