@@ -187,10 +187,7 @@ impl Registry {
     /// What is wrong, with the fix.
     pub async fn check(&self) -> Result<(), Error> {
         let url = self.client.root().clone();
-        let failure = match self.client.kinds().await {
-            Ok(_) => return Ok(()),
-            Err(failure) => failure,
-        };
+        let Err(failure) = self.client.kinds().await else { return Ok(()) };
         Err(match failure {
             Failure::Status { status: status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), .. } => {
                 Error::Credentials { url, status }

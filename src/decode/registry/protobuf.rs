@@ -112,12 +112,12 @@ fn has_at_most(left: &mut usize, message: &MessageDescriptor, mut rest: &[u8], d
         };
         rest = behind;
         match (key & 7, kind) {
-            (2, Some(Kind::Message(within))) => {
-                if depth < MOST_DEPTH && !has_at_most(left, &within, value, depth + 1) {
-                    return false;
-                }
+            (2, Some(Kind::Message(within))) if depth < MOST_DEPTH && !has_at_most(left, &within, value, depth + 1) => {
+                return false;
             }
-            (2, Some(kind)) if is_packed && !matches!(kind, Kind::String | Kind::Bytes) => values = value.len(),
+            (2, Some(kind)) if is_packed && !matches!(kind, Kind::Message(_) | Kind::String | Kind::Bytes) => {
+                values = value.len()
+            }
             _ => {}
         }
         let Some(fewer) = left.checked_sub(values) else { return false };
@@ -227,8 +227,7 @@ fn is_nested_deeper(proto: &str, most: usize) -> bool {
     while let [byte, behind @ ..] = rest {
         rest = behind;
         match (byte, behind) {
-            (b'/', [b'/', ..]) => rest = behind_line(behind),
-            (b'#', _) => rest = behind_line(behind),
+            (b'/', [b'/', ..]) | (b'#', _) => rest = behind_line(behind),
             (b'/', [b'*', behind @ ..]) => {
                 let end = behind.windows(2).position(|pair| pair == b"*/");
                 rest = end.and_then(|end| behind.get(end + 2..)).unwrap_or_default();
