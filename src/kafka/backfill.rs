@@ -21,6 +21,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Settings;
 use super::client::{self, Error, Logged};
 use crate::offsets::{NextOffset, Partition};
+use crate::retry;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the group's progress is asked for and told while this worker reads, and while it waits for others.
@@ -72,8 +73,8 @@ impl Window {
         let no_answer = |source| Error::NoAnswer { brokers: settings.brokers.clone(), source };
         let asked = Asked { consumer: &consumer, topic: &settings.input_topic, numbers: &numbers };
         // In this order: what comes meanwhile is either behind the window, or found by its time.
-        let held = asked.held().map_err(no_answer)?;
-        let [starts, ends] = [times.start, times.end].map(|time| asked.first_of(time));
+        let held = insist(|| asked.held()).map_err(no_answer)?;
+        let [starts, ends] = [times.start, times.end].map(|time| insist(|| asked.first_of(time)));
         let (starts, ends) = (starts.map_err(no_answer)?, ends.map_err(no_answer)?);
         let mut window = Self { topic: settings.input_topic.clone(), shares: BTreeMap::new(), done_before: 0 };
         for (number, held) in &held {
@@ -83,7 +84,7 @@ impl Window {
         }
         // A worker that died may have left a transaction open, whose offsets are waited for.
         let patience = ANSWER_TIMEOUT * 2 + settings.transaction_timeout().unwrap_or_default();
-        let committed = window.committed(&consumer, patience).map_err(no_answer)?;
+        let committed = insist(|| window.committed(&consumer, patience)).map_err(no_answer)?;
         window.refuse_beyond(&settings.group, &committed)?;
         window.tell_removed(&held, &committed);
         window.done_before = window.done(&committed);
@@ -160,6 +161,20 @@ impl Window {
                     "the window may begin before what this partition still holds: retention removed the records before its first"
                 );
             }
+        }
+    }
+}
+
+/// Asks again while leaders and coordinators are not known yet, or are moving.
+fn insist<T>(ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let (begun, mut pauses) = (Instant::now(), retry::pauses());
+    loop {
+        match ask() {
+            Err(error) if begun.elapsed() < ANSWER_TIMEOUT => {
+                tracing::warn!(%error, "cannot work the window out yet");
+                retry::rest(&mut pauses);
+            }
+            answer => return answer,
         }
     }
 }
