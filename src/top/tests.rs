@@ -144,7 +144,9 @@ fn a_worker_that_does_not_answer_is_shown_with_why_and_counts_for_nothing() {
 
 fn drawn(reading: &Reading, (width, height): (u16, u16), scroll: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
-    terminal.draw(|frame| drop(draw(frame, reading, scroll, false, Paint::new(true)))).expect("drawn");
+    let mut last = 0;
+    terminal.draw(|frame| last = draw(frame, reading, scroll, false, Paint::new(true))).expect("drawn");
+    assert!(last < 200, "{last}");
     text(terminal.backend().buffer())
 }
 
