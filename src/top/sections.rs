@@ -206,7 +206,7 @@ pub(super) fn limits(reading: &Reading, paint: Paint) -> Panel {
 }
 
 fn bar_line(share: Option<f64>, width: u16, paint: Paint) -> Line<'static> {
-    Line::styled(bar(share, usize::from(width)), paint.bar())
+    Line::styled(bar(share, width), paint.bar())
 }
 
 pub(super) fn stages(reading: &Reading, width: u16, paint: Paint) -> Panel {

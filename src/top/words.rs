@@ -66,9 +66,10 @@ pub fn share(value: Option<f64>) -> String {
 }
 
 /// A bar of so many characters, in eighths.
-pub fn bar(share: Option<f64>, width: usize) -> String {
+pub fn bar(share: Option<f64>, width: u16) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = whole(share.filter(|share| share.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0) * width as f64 * 8.0);
+    let eighths =
+        whole(share.filter(|share| share.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0) * f64::from(width) * 8.0);
     let eighths = usize::try_from(eighths).unwrap_or(0);
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS.get(eighths % 8).copied().unwrap_or_default())
 }
