@@ -248,7 +248,7 @@ mod tests {
             let _ = stream.read(&mut asked);
             match answer {
                 Some(answer) => drop(stream.write_all(answer)),
-                None => std::thread::sleep(Duration::from_secs(600)),
+                None => std::thread::sleep(Duration::from_mins(10)),
             }
         });
         address
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(ask(Some(b"SSH-2.0-x\r\n"), 60_000), Err("the answer is no HTTP: no worker's admin port".into()));
         assert_eq!(ask(None, 50), Err("no answer in time".into()));
         let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
-        let refused = metrics(&nobody.to_string(), Duration::from_secs(60)).expect_err("nobody listens");
+        let refused = metrics(&nobody.to_string(), Duration::from_mins(1)).expect_err("nobody listens");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
 }

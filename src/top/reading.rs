@@ -24,23 +24,26 @@ const STAGES: &[(&str, bool)] = &[
     ("publish", true),
 ];
 
-/// What should not happen, and is told once it has: what it is, the metric, its labels.
-const TROUBLES: &[(&str, &str, &[(&str, &str)])] = &[
-    ("records lost to retention", "sentistream_records_lost_to_retention_total", &[]),
-    ("panics contained", "sentistream_panics_total", &[]),
-    ("batches that failed", "sentistream_batch_failures_total", &[]),
-    ("offset commits failed", "sentistream_commits_total", &[("outcome", "failed")]),
-    ("transactions aborted", "sentistream_transactions_total", &[("outcome", "aborted")]),
-    ("transactions fenced", "sentistream_transactions_total", &[("outcome", "fenced")]),
-    ("assignments lost", "sentistream_rebalances_total", &[("kind", "lost")]),
-    ("assignments broken", "sentistream_rebalances_total", &[("kind", "broken")]),
-    ("posts dropped, partition taken away", "sentistream_outcomes_total", &[("kind", "dropped")]),
-    ("outcomes published again", "sentistream_publish_retries_total", &[]),
-    ("images fetched again", "sentistream_fetch_retries_total", &[]),
-    ("Kafka requests sent again", "sentistream_kafka_request_retries_total", &[]),
-    ("Kafka requests failed", "sentistream_kafka_request_errors_total", &[]),
-    ("Kafka requests unanswered", "sentistream_kafka_request_timeouts_total", &[]),
-    ("partitions paused", "sentistream_pauses_total", &[]),
+/// What it is, the metric, and the label that it has there.
+type Trouble = (&'static str, &'static str, Option<(&'static str, &'static str)>);
+
+/// What should not happen, and is told once it has.
+const TROUBLES: &[Trouble] = &[
+    ("records lost to retention", "sentistream_records_lost_to_retention_total", None),
+    ("panics contained", "sentistream_panics_total", None),
+    ("batches that failed", "sentistream_batch_failures_total", None),
+    ("offset commits failed", "sentistream_commits_total", Some(("outcome", "failed"))),
+    ("transactions aborted", "sentistream_transactions_total", Some(("outcome", "aborted"))),
+    ("transactions fenced", "sentistream_transactions_total", Some(("outcome", "fenced"))),
+    ("assignments lost", "sentistream_rebalances_total", Some(("kind", "lost"))),
+    ("assignments broken", "sentistream_rebalances_total", Some(("kind", "broken"))),
+    ("posts dropped, partition taken away", "sentistream_outcomes_total", Some(("kind", "dropped"))),
+    ("outcomes published again", "sentistream_publish_retries_total", None),
+    ("images fetched again", "sentistream_fetch_retries_total", None),
+    ("Kafka requests sent again", "sentistream_kafka_request_retries_total", None),
+    ("Kafka requests failed", "sentistream_kafka_request_errors_total", None),
+    ("Kafka requests unanswered", "sentistream_kafka_request_timeouts_total", None),
+    ("partitions paused", "sentistream_pauses_total", None),
 ];
 
 /// Of the workers shown, together.
@@ -322,6 +325,6 @@ impl Sentiment {
 }
 
 fn troubles(sums: &Sums) -> Vec<Counted> {
-    let all = TROUBLES.iter().filter_map(|(name, metric, labels)| sums.counted(name, metric, labels));
+    let all = TROUBLES.iter().filter_map(|(name, metric, label)| sums.counted(name, metric, label.as_slice()));
     all.filter(|counted| counted.total > 0.0).collect()
 }

@@ -11,7 +11,7 @@ use super::words::{UNKNOWN, bar, bytes, count, decimal, rate, share, time};
 /// Rows of a list whose length others decide.
 const MOST: usize = 8;
 /// The width of bars beside figures.
-const BAR: u16 = 16;
+const BAR: u16 = 8;
 
 /// How wide a column is, and what it is called; figures stand to the right.
 struct Column(&'static str, Constraint, bool);
@@ -53,7 +53,7 @@ fn first<T>(all: &[T], row: impl Fn(&T) -> Vec<Line<'static>>) -> Vec<Vec<Line<'
 fn title(text: &str, remark: &str, paint: Paint) -> Line<'static> {
     let mut spans = vec![Span::styled(format!(" {text} "), paint.title())];
     if !remark.is_empty() {
-        spans.push(Span::styled(format!("{remark} "), paint.quiet()));
+        spans.push(Span::styled(format!("· {remark} "), paint.quiet()));
     }
     spans.into()
 }
@@ -113,25 +113,35 @@ pub(super) fn workers(reading: &Reading, paint: Paint) -> Panel {
             bytes(worker.memory).into(),
         ]
     };
-    let why = |worker: &Worker| {
-        let why = worker.why.as_ref()?;
-        let since = worker.silent_seconds.map_or(String::new(), |seconds| format!("for {}: ", time(Some(seconds))));
-        Some(vec![Line::styled(format!("    {since}{why}"), paint.bad())])
-    };
-    let rows = reading.workers.iter().flat_map(|worker| [Some(row(worker)), why(worker)]).flatten().collect();
-    panel(title("Workers", "", paint), &columns, rows, paint)
+    panel(title("Workers", "", paint), &columns, reading.workers.iter().map(row).collect(), paint)
+}
+
+/// Why workers do not answer, or stand still; `None` where none does.
+pub(super) fn complaints(reading: &Reading, paint: Paint) -> Option<Panel> {
+    let told = reading.workers.iter().filter_map(|worker| {
+        let since = worker.silent_seconds.map_or(String::new(), |seconds| format!(" for {}", time(Some(seconds))));
+        Some(vec![
+            Line::from(worker.address.clone()),
+            Line::styled(format!("{}{since}", worker.state), paint.bad()),
+            Line::styled(worker.why.clone()?, paint.bad()),
+        ])
+    });
+    let rows: Vec<_> = told.collect();
+    let columns = [fill(""), name("", 20), Column("", Constraint::Fill(2), false)];
+    (!rows.is_empty()).then(|| panel(title("Not well", "", paint), &columns, rows, paint))
 }
 
 pub(super) fn throughput(reading: &Reading, paint: Paint) -> Panel {
-    let columns = [fill(""), figure("a second", 9), figure("since start", 12)];
+    let columns = [fill(""), figure("a second", 12), figure("since start", 12)];
     let counted = reading.outcomes.iter();
     let mut rows: Vec<Vec<Line<'static>>> = counted
         .map(|counted| {
             vec![counted.name.clone().into(), rate(counted.per_second).into(), count(Some(counted.total)).into()]
         })
         .collect();
-    for (name, spread) in [("publication to outcome", &reading.end_to_end), ("pull to outcome", &reading.in_worker)] {
-        rows.push(vec![format!("{name}, p50 and p99").into(), time(spread.p50).into(), time(spread.p99).into()]);
+    for (name, spread) in [("end to end", &reading.end_to_end), ("in the worker", &reading.in_worker)] {
+        let quantile = |name: &str, value| format!("{name} {}", time(value));
+        rows.push(vec![name.into(), quantile("p50", spread.p50).into(), quantile("p99", spread.p99).into()]);
     }
     panel(title("Throughput", "", paint), &columns, rows, paint)
 }
@@ -171,7 +181,7 @@ pub(super) fn lag(reading: &Reading, paint: Paint) -> Panel {
 }
 
 pub(super) fn limits(reading: &Reading, paint: Paint) -> Panel {
-    let columns = [name("", 18), name("", BAR), figure("", 4), fill("")];
+    let columns = [name("", 17), name("", BAR), figure("", 4), fill("")];
     let mut rows: Vec<Vec<Line<'static>>> = vec![];
     for level in &reading.levels {
         let part = level.now.zip(level.limit).filter(|(_, limit)| *limit > 0.0).map(|(now, limit)| now / limit);
@@ -180,8 +190,8 @@ pub(super) fn limits(reading: &Reading, paint: Paint) -> Panel {
         rows.push(vec![level.name.into(), bar_line(part, BAR, paint), share(part).into(), told.into()]);
     }
     for hits in &reading.cache_hits {
-        let known = format!("{} known to the cache", hits.kind);
-        rows.push(vec![known.into(), bar_line(hits.share, BAR, paint), share(hits.share).into()]);
+        let known = format!("{} hits", hits.kind);
+        rows.push(vec![known.into(), bar_line(hits.share, BAR, paint), share(hits.share).into(), "of requests".into()]);
     }
     for (name, part) in [("waiting for room", reading.room_wait), ("paused", reading.paused)] {
         rows.push(vec![name.into(), bar_line(part, BAR, paint), share(part).into(), "of the time".into()]);
@@ -196,7 +206,7 @@ pub(super) fn limits(reading: &Reading, paint: Paint) -> Panel {
 }
 
 fn bar_line(share: Option<f64>, width: u16, paint: Paint) -> Line<'static> {
-    Line::styled(bar(share, usize::from(width)), paint.bar())
+    Line::styled(bar(share, width), paint.bar())
 }
 
 pub(super) fn stages(reading: &Reading, width: u16, paint: Paint) -> Panel {
@@ -244,7 +254,14 @@ pub(super) fn dead_letters(reading: &Reading, paint: Paint) -> Panel {
     if reading.dead_letters.is_empty() {
         return panel(title("Dead letters", "", paint), &[fill("")], vec![vec!["none".into()]], paint);
     }
-    let columns = [name("stage", 7), fill("reason"), figure("rate", 7), figure("in all", 8), figure("last seen", 13)];
+    let columns = [
+        name("stage", 7),
+        name("reason", 26),
+        figure("rate", 7),
+        figure("in all", 10),
+        figure("last seen", 13),
+        fill(""),
+    ];
     let rows = first(&reading.dead_letters, |letters| {
         let ago = letters.seconds_ago.map_or("before".into(), |seconds| format!("{} ago", time(Some(seconds))));
         vec![
@@ -279,7 +296,7 @@ pub(super) fn sentiment(reading: &Reading, width: u16, paint: Paint) -> Panel {
 pub(super) fn troubles(reading: &Reading, paint: Paint) -> Panel {
     let remark =
         if reading.troubles.is_empty() { "none since the workers' start" } else { "docs/runbook.md says what to do" };
-    let columns = [name("", 40), figure("", 9), figure("", 12)];
+    let columns = [fill(""), figure("", 7), figure("", 14)];
     let row = |counted: &super::figures::Counted| {
         let style = if counted.per_second.is_some_and(|rate| rate > 0.0) { paint.bad() } else { paint.quiet() };
         vec![

@@ -1,5 +1,6 @@
 //! From what workers tell to what is drawn, without a worker: two of them, one of which is started again, and a stranger.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use ratatui::Terminal;
@@ -144,7 +145,9 @@ fn a_worker_that_does_not_answer_is_shown_with_why_and_counts_for_nothing() {
 
 fn drawn(reading: &Reading, (width, height): (u16, u16), scroll: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
-    terminal.draw(|frame| drop(draw(frame, reading, scroll, false, Paint::new(true)))).expect("drawn");
+    let mut last = 0;
+    terminal.draw(|frame| last = draw(frame, reading, scroll, false, Paint::new(true))).expect("drawn");
+    assert!(last < 200, "{last}");
     text(terminal.backend().buffer())
 }
 
@@ -178,8 +181,12 @@ fn a_stranger_steers_no_terminal_and_takes_no_page() {
     let start = Instant::now();
     let mut board = Board::new(&addresses(), Duration::from_secs(1), start);
     let evil = "\x1b[2J\u{202e}\u{9b}31m";
-    let many: String = (0..500).map(|n| format!("sentistream_dead_letters_total{{reason=\"{evil}{n}\",stage=\"{evil}\"}} 5\n\
-        sentistream_consumer_lag_records{{topic=\"{evil}\",partition=\"{n}\"}} 1e300\nsentistream_results_total{{label=\"{evil}{n}\"}} -7\n")).collect();
+    let mut many = String::new();
+    for n in 0..500 {
+        let _ = writeln!(many, "sentistream_dead_letters_total{{reason=\"{evil}{n}\",stage=\"{evil}\"}} 5");
+        let _ = writeln!(many, "sentistream_consumer_lag_records{{topic=\"{evil}\",partition=\"{n}\"}} 1e300");
+        let _ = writeln!(many, "sentistream_results_total{{label=\"{evil}{n}\"}} -7");
+    }
     let info = format!(
         "sentistream_model_info{{bundle=\"{evil}\",digest=\"é😀{evil}\",provider=\"{evil}\"}} 1\nsentistream_build_info{{version=\"{evil}\"}} 1\n"
     );

@@ -119,11 +119,12 @@ fn bands(reading: &Reading, width: u16, paint: Paint) -> Vec<Vec<Panel>> {
     let half = if width >= WIDE { width / 2 } else { width };
     let bands = vec![
         vec![sections::workers(reading, paint)],
+        sections::complaints(reading, paint).into_iter().collect(),
         vec![sections::throughput(reading, paint), sections::trend(reading, half, paint)],
         vec![sections::lag(reading, paint), sections::limits(reading, paint)],
         vec![sections::stages(reading, width, paint)],
-        vec![sections::dead_letters(reading, paint), sections::sentiment(reading, half, paint)],
-        vec![sections::troubles(reading, paint)],
+        vec![sections::dead_letters(reading, paint)],
+        vec![sections::sentiment(reading, half, paint), sections::troubles(reading, paint)],
     ];
     if width >= WIDE { bands } else { bands.into_iter().flatten().map(|panel| vec![panel]).collect() }
 }

