@@ -84,11 +84,11 @@ fn what_is_set_is_taken() {
     for (path, file) in ENVIRONMENTS {
         let set = environment(path);
         assert!(!set.is_empty(), "{path}");
-        let mut command = sentistream(&["feed", "no-such-post.jpg"]);
+        let mut command = sentistream(&["evaluate", "no-such-post.csv"]);
         command.args(file.iter().flat_map(|file| ["--config", file])).envs(&set);
-        // The settings pass, and what is wrong is the post.
+        // The settings pass, and what is wrong is the file.
         let (code, _, error) = ended(&command.output().expect("runs"));
-        assert!(code == 1 && error.contains("no-such-post.jpg"), "{path}: {code} {error}");
+        assert!(code == 1 && error.contains("no-such-post.csv"), "{path}: {code} {error}");
         let (code, ..) = ended(&command.env("SENTISTREAM__ADMIN__LISTENS", "x").output().expect("runs"));
         assert_eq!(code, 2, "a misspelt name is found");
     }
