@@ -70,10 +70,13 @@ pub(super) fn topic(purpose: Purpose, settings: &Settings, brokers: usize, parti
 
 /// The command that makes it.
 pub(super) fn command(new: &New, brokers: &str) -> String {
-    let configs: String = new.configs.iter().map(|(key, value)| format!(" --config {key}={value}")).collect();
+    let configs: Vec<String> = new.configs.iter().map(|(key, value)| format!("--config {key}={value}")).collect();
     format!(
-        "kafka-topics.sh --bootstrap-server {brokers} --create --topic {} --partitions {} --replication-factor {}{configs}",
-        new.name, new.partitions, new.replication
+        "kafka-topics.sh --bootstrap-server {brokers} --create --topic {} --partitions {} --replication-factor {} {}",
+        new.name,
+        new.partitions,
+        new.replication,
+        configs.join(" ")
     )
 }
 
