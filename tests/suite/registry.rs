@@ -86,7 +86,7 @@ fn settings(yaml: &str) -> (tempfile::NamedTempFile, (String, String)) {
     (file, ("SENTISTREAM_TEST_CONFIG".into(), path))
 }
 
-fn by_id(results: &[Read]) -> impl Fn(&str) -> Value {
+fn by_id(results: &[Read]) -> impl Fn(&str) -> Value + use<> {
     let results: Vec<Value> = results.iter().map(Read::json).collect();
     move |id: &str| results.iter().find(|result| result["id"] == id).unwrap_or_else(|| panic!("no {id}")).clone()
 }
