@@ -97,7 +97,8 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let topic = arguments.topic.as_ref().unwrap_or(&settings.kafka.input_topic);
     let names = || arguments.sources.iter().map(|text| feed::name(text)).collect();
     let state = arguments.state.as_ref().map(|path| State::open(path, topic, names())).transpose()?;
-    let feeder = Arc::new(block_in_place(|| Feeder::new(&settings.kafka, topic))?);
+    // A broker refuses a batch as a whole: one by one, only what is too large itself is.
+    let feeder = Arc::new(block_in_place(|| Feeder::one_by_one(&settings.kafka, topic))?);
     let reading = Reading { encoding: arguments.encoding, most_bytes: settings.limits.record_bytes };
     let way = Way { reading, follow: arguments.follow, poll: arguments.poll_seconds };
     let progress = ProgressBar::new_spinner();

@@ -15,7 +15,7 @@ use crate::posts::archive::Archive;
 use crate::posts::draft::Images;
 use crate::posts::json_lines::JsonLines;
 use crate::posts::rows::Rows;
-use crate::posts::{self, Placed, Spot};
+use crate::posts::{Placed, Spot};
 
 const PAUSE: Duration = Duration::from_secs(1);
 /// A list is known again by so many of its first bytes, or fewer where it was not read so far.

@@ -86,11 +86,11 @@ fn image(entry: &Entry, base: Option<&Url>) -> Option<Url> {
         .iter()
         .filter(|link| link.rel.as_deref() == Some("enclosure") && link.media_type.as_deref().is_some_and(is_read));
     let thumbnails = entry.media.iter().flat_map(|media| &media.thumbnails);
-    let addresses = contents
+    let mut addresses = contents
         .chain(enclosures.map(|link| link.href.clone()))
         .chain(thumbnails.map(|thumbnail| thumbnail.image.uri.clone()))
         .chain(texts(entry).filter_map(html::first_picture));
-    addresses.filter_map(|address| absolute(&address, base)).next()
+    addresses.find_map(|address| absolute(&address, base))
 }
 
 /// What a worker could read: of a type that says so or, without a type, of a name that does.

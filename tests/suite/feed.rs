@@ -284,7 +284,7 @@ async fn a_bucket_is_read_in_order_and_then_followed() {
     let bucket: Bucket =
         Arc::new(Mutex::new(names.iter().map(|name| ((*name).to_owned(), photo("cat.jpg"))).collect()));
     bucket.lock().expect("not poisoned").insert("2026/big.jpg".into(), vec![0; 5 << 20]);
-    let address = serve(Router::new().fallback(get(s3)).with_state(Arc::clone(&bucket))).await;
+    let address = serve(Router::new().fallback(s3).with_state(Arc::clone(&bucket))).await;
     let endpoint = format!("http://{address}");
     let environment = [
         ("AWS_ENDPOINT", endpoint.as_str()),
@@ -390,7 +390,7 @@ async fn the_walk_through_of_the_documentation_runs() {
     assert!(commands.len() >= 10, "{commands:?}");
     let (address, _) = site(&fixture("rss.xml")).await;
     let bucket: Bucket = Arc::new(Mutex::new(BTreeMap::from([("2026/cat.jpg".into(), photo("cat.jpg"))])));
-    let s3 = serve(Router::new().fallback(get(s3)).with_state(bucket)).await;
+    let s3 = serve(Router::new().fallback(s3).with_state(bucket)).await;
     let folder = folder();
     prepare(folder.path(), address);
     for command in commands {
