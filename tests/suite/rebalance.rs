@@ -121,17 +121,18 @@ async fn a_rollout_of_named_workers_moves_nothing() {
     let named = |number: usize| {
         let mut settings = topics.settings();
         settings.kafka.instance = Some(format!("sentistream-worker-{number}"));
-        settings.kafka.consumer.extend(deployed.kafka.consumer.clone());
+        settings.kafka.consumer = deployed.kafka.consumer.clone();
         settings
     };
     let mut workers = joined_with(&topics, vec![named(0), named(1)]).await;
     let seen = |worker: &Worker| {
         ["assign", "revoke", "lost", "broken"].map(|kind| worker.metrics.rebalances.with_label_values(&[kind]).get())
     };
-    let (before, fed) = (seen(&workers[0]), posts("post", 80));
+    let fed = posts("post", 80);
     let (first, rest) = fed.split_at(40);
     topics.feed(first);
     topics.wait_for_committed_outcomes(first.len()).await;
+    let before = seen(&workers[0]);
 
     let leaving = workers.pop().expect("the second");
     leaving.stopper().stop();
