@@ -85,7 +85,7 @@ async fn cloud_events_give_the_results_of_the_posts_in_them() {
     let letters = topics.read_all(&topics.dead_letters());
     assert_eq!(letters.len(), 1, "{}", worker.log());
     assert_eq!(letters[0].header("dlq.reason"), "unsupported_content_type");
-    let results: Vec<_> = topics.read_all(&topics.output()).iter().map(|read| read.json()).collect();
+    let results: Vec<_> = topics.read_all(&topics.output()).iter().map(crate::support::kafka::Read::json).collect();
     for (number, result) in results.iter().enumerate() {
         for key in ["sentiment", "relevance", "effects", "tags", "flags"] {
             assert_eq!(result[key], results[2][key], "{key}");

@@ -9,7 +9,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::admin::{get, sample};

@@ -116,7 +116,7 @@ fn has_at_most(left: &mut usize, message: &MessageDescriptor, mut rest: &[u8], d
                 return false;
             }
             (2, Some(kind)) if is_packed && !matches!(kind, Kind::Message(_) | Kind::String | Kind::Bytes) => {
-                values = value.len()
+                values = value.len();
             }
             _ => {}
         }
