@@ -70,7 +70,7 @@ impl Book {
     ///
     /// # Errors
     /// Results of something else, or files that do not belong together.
-    pub fn open(folder: &Path, name: &str, of: Subject) -> Result<Self> {
+    pub fn open(folder: &Path, name: &str, of: &Subject) -> Result<Self> {
         let stem = folder.join(name);
         let fresh = Progress {
             of: of.clone(),
@@ -94,7 +94,7 @@ impl Book {
             Ok(kept) => {
                 let kept = serde_json::from_slice(&kept);
                 book.progress = kept.with_context(|| format!("{} is damaged; {}", path.display(), book.fix()))?;
-                book.check(&of)?;
+                book.check(of)?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if let Some(other) = [book.file("jsonl"), book.file("refused.jsonl")].iter().find(|file| file.exists())

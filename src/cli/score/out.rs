@@ -80,7 +80,7 @@ fn open(settings: &Settings, archives: &[Archive], folder: &Path, labelling: &La
             bundle: labelling.digest.clone(),
             effects: settings.model.effects,
         };
-        Ok(Mutex::new(Book::open(folder, &archive.name, of)?))
+        Ok(Mutex::new(Book::open(folder, &archive.name, &of)?))
     };
     Ok(Arc::new(archives.iter().map(book).collect::<Result<_>>()?))
 }

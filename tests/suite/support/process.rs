@@ -126,9 +126,6 @@ impl WorkerProcess {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("log of the worker:\n{}", self.log());
-        }
         // Fails only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
