@@ -42,10 +42,11 @@ pub fn rate(value: Option<f64>) -> String {
     })
 }
 
-/// `45 ms`, `1.2 s`, `3.4 min`, `2.1 h`, `4.0 d`
+/// `0.02 ms`, `45 ms`, `1.2 s`, `3.4 min`, `2.1 h`, `4.0 d`
 pub fn time(seconds: Option<f64>) -> String {
     or_dash(seconds, |seconds| match seconds {
-        none if none < 0.0005 => "0 s".into(),
+        none if none <= 0.0 => "0 s".into(),
+        least if least < 0.001 => format!("{:.2} ms", least * 1000.0),
         short if short < 0.01 => format!("{:.1} ms", short * 1000.0),
         short if short < 1.0 => format!("{:.0} ms", short * 1000.0),
         some if some < 60.0 => format!("{some:.1} s"),
@@ -82,8 +83,8 @@ mod tests {
     fn figures_are_written_for_people() {
         let rates = [None, Some(f64::NAN), Some(0.0), Some(0.01), Some(9.96), Some(12.4), Some(1234.0)].map(rate);
         assert_eq!(rates, ["-", "-", "0.0/s", "<0.1/s", "10.0/s", "12/s", "1,234/s"]);
-        let times = [0.0, 0.0042, 0.045, 1.24, 90.0, 7600.0, 200_000.0].map(|seconds| time(Some(seconds)));
-        assert_eq!(times, ["0 s", "4.2 ms", "45 ms", "1.2 s", "1.5 min", "2.1 h", "2.3 d"]);
+        let times = [0.0, 0.00002, 0.0042, 0.045, 1.24, 90.0, 7600.0, 200_000.0].map(|seconds| time(Some(seconds)));
+        assert_eq!(times, ["0 s", "0.02 ms", "4.2 ms", "45 ms", "1.2 s", "1.5 min", "2.1 h", "2.3 d"]);
         assert_eq!(
             (bytes(Some(1_572_864.0)), count(None), share(Some(0.456))),
             ("1.5 MiB".into(), "-".into(), "46%".into())
