@@ -108,9 +108,10 @@ impl From<config::ConfigError> for Error {
             config::ConfigError::At { error, key: Some(key), .. } if holds_options(&key) => match *error {
                 config::ConfigError::Type { expected, .. } => Self::Option { key, expected },
                 // A name out of few, such as kafka.security.mechanism: no secret.
-                other @ config::ConfigError::Message(_) if key.starts_with("kafka.security") => {
+                other if ["kafka.security.mechanism", "kafka.security.protocol"].contains(&key.as_str()) => {
                     Self::Read(config::ConfigError::Message(format!("{key}: {other}")))
                 }
+                _ if key.starts_with("kafka.security") => Self::Option { key, expected: "a section" },
                 _ => Self::Option { key, expected: "a map of texts" },
             },
             error => Self::Read(error),

