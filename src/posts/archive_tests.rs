@@ -197,7 +197,7 @@ fn an_archive_leads_to_no_file_outside_of_its_folder() {
     let images = draft::Images::beside(&list, true).expect("opens");
     fs::write(&list, "{\"image\": {\"path\": \"../secret.jpg\"}}\n{\"image\": {\"path\": \"link.jpg\"}}\n")
         .expect("written");
-    for placed in json_lines::JsonLines::open(&list, images, READING, Spot::default(), false).expect("opens") {
+    for placed in JsonLines::open(&list, images, READING, Spot::default(), false).expect("opens") {
         let refused = placed.found.expect_err("refused").to_string();
         assert!(refused.contains("leads out of"), "{refused}");
     }
