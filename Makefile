@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .NOTPARALLEL: # cargo uses all cores by itself, and two apt-get at once fail
 
-.PHONY: help demo test chaos chaos-proof effects-cost decode-cost dashboard-bench screenshots memory bench bench-peers check-peers build check fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka prometheus cargo-deny clean-deps system-build system-models system-test
+.PHONY: help demo test chaos chaos-proof effects-cost decode-cost dashboard-bench screenshots memory bench bench-peers check-peers build check check-deploy fuzz hostile models models-venv peers-venv test-models onnxruntime onnxruntime-gpu kafka registry prometheus cargo-deny clean-deps system-build system-models system-test
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
@@ -14,7 +14,7 @@ help: ## print this list
 demo: system-build onnxruntime ## run the whole pipeline on sample posts, nothing else set up; PHOTOS=dir takes your own pictures
 	cargo run --release --locked --bin sentistream -- demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-test: $(if $(SENTISTREAM_TEST_BROKERS),system-test,kafka) onnxruntime prometheus ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
+test: $(if $(SENTISTREAM_TEST_BROKERS),system-test,kafka) onnxruntime prometheus registry ## run all tests on a real Kafka broker; SENTISTREAM_TEST_BROKERS=host:port uses a running one
 	cargo test --release --locked --no-run
 	scripts/with-kafka cargo test --release --locked -- --include-ignored --show-output
 
@@ -56,11 +56,14 @@ chaos-proof: kafka onnxruntime ## the same with the ledger broken on purpose: re
 build: system-build ## build target/release/sentistream
 	cargo build --release --locked
 
-check: system-build cargo-deny ## format, clippy, docs, and what the dependencies may be (deny.toml)
+check: system-build cargo-deny check-deploy ## format, clippy, docs, what the dependencies may be (deny.toml), and deploy/ by its schemas
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
 	.deps/cargo-deny/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+check-deploy: system-models ## check image, compose file, manifests and units of deploy/ by schemas and linters; no engine, no cluster
+	@scripts/check-deploy
 
 fuzz: system-build ## make fuzz TARGET=envelope|image|text SECONDS=600: fuzz the decoder (a nightly Rust, and cargo install cargo-fuzz)
 	@[[ -f "tests/fuzz/targets/$(TARGET).rs" ]] || { echo 'make fuzz: say what: make fuzz TARGET=envelope, image or text' >&2; exit 1; }
@@ -96,6 +99,9 @@ onnxruntime-gpu: system-build ## fetch ONNX Runtime for CUDA and TensorRT into .
 
 kafka: system-test ## fetch Apache Kafka, which the tests run on, into .deps/kafka
 	@scripts/fetch-kafka
+
+registry: system-test ## fetch Apicurio Registry, a schema registry that the tests ask, into .deps/registry
+	@scripts/fetch-registry
 
 prometheus: system-build ## fetch Debian's Prometheus, which the tests of metrics, rules and dashboards run, into .deps/prometheus
 	@scripts/fetch-prometheus

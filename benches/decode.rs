@@ -194,6 +194,7 @@ fn record(value: &bytes::Bytes, content_type: &str, budget: &std::sync::Arc<Budg
         ],
         timestamp: None,
         fetched: None,
+        schema: None,
         span: None,
     }
 }

@@ -12,6 +12,10 @@ pub enum Reason {
     TooLarge,
     /// The `content-type` header names an encoding that no worker reads.
     UnsupportedContentType,
+    /// The schema that the value is written by is unknown to the registry, or cannot be read by.
+    SchemaUnknown,
+    /// The value does not fit the schema that it says it is written by.
+    SchemaMismatch,
     /// The value is not JSON in UTF-8, or not an object.
     NotJson,
     /// JSON nested deeper than the limit.
@@ -56,6 +60,8 @@ impl Reason {
             Self::Empty => "empty",
             Self::TooLarge => "too_large",
             Self::UnsupportedContentType => "unsupported_content_type",
+            Self::SchemaUnknown => "schema_unknown",
+            Self::SchemaMismatch => "schema_mismatch",
             Self::NotJson => "not_json",
             Self::TooDeep => "too_deep",
             Self::BadField => "bad_field",

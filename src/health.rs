@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus::IntGauge;
 use serde::Serialize;
 
 /// What the stages have last shown.
@@ -14,6 +15,8 @@ pub struct Health {
     ready: AtomicBool,
     polled: Mutex<Instant>,
     progressed: Mutex<Instant>,
+    /// Posts that wait for the schema registry: with it away nothing is finished, and a restart would change nothing.
+    waits: IntGauge,
     /// What runs, told by `/readyz`.
     pub model: ModelIdentity,
 }
@@ -34,9 +37,10 @@ pub struct ModelIdentity {
 impl Health {
     /// Nothing is ready yet. A worker that shows no progress for `stall` is not alive.
     #[must_use]
-    pub fn new(stall: Duration, model: ModelIdentity) -> Self {
+    pub fn new(stall: Duration, model: ModelIdentity, waits: IntGauge) -> Self {
         let now = Instant::now();
-        Self { stall, ready: AtomicBool::new(false), polled: Mutex::new(now), progressed: Mutex::new(now), model }
+        let (polled, progressed) = (Mutex::new(now), Mutex::new(now));
+        Self { stall, ready: AtomicBool::new(false), polled, progressed, waits, model }
     }
 
     /// The model is warm and the group is joined (or being joined).
@@ -50,10 +54,11 @@ impl Health {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// The poll loop came round and found so many records in flight. None is as good as progress.
+    /// The poll loop came round and found so many records in flight. None is as good as progress, and so is waiting for what is
+    /// away.
     pub fn poll_loop_runs(&self, in_flight: usize) {
         *self.polled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        if in_flight == 0 {
+        if in_flight == 0 || self.waits.get() > 0 {
             self.progress();
         }
     }
@@ -82,7 +87,7 @@ mod tests {
     fn health(stall: Duration) -> Health {
         let model =
             ModelIdentity { provider: "cpu".into(), bundle: "b".into(), version: "1".into(), digest: "d".into() };
-        Health::new(stall, model)
+        Health::new(stall, model, IntGauge::new("waits", "of nothing").expect("a gauge"))
     }
 
     #[test]
@@ -91,6 +96,11 @@ mod tests {
         std::thread::sleep(Duration::from_millis(3));
         health.poll_loop_runs(5);
         assert!(health.stalled().is_some_and(|why| why.contains("in flight")));
+        health.waits.inc();
+        health.poll_loop_runs(5);
+        assert_eq!(health.stalled(), None, "it waits for the registry");
+        health.waits.dec();
+        std::thread::sleep(Duration::from_millis(3));
         health.poll_loop_runs(0);
         assert_eq!(health.stalled(), None);
     }

@@ -18,7 +18,9 @@
 //! is one batch for each free session of the model, made up when it is free (a card's next one while it runs). A record takes a permit of the [`budget`] when it is pulled and
 //! gives it back when the broker has its outcome, so what is in flight is bounded in records and bytes, whatever the lag.
 //!
-//! Where images by URL are fetched, [`fetch`] stands before decoding: a task for each such post, the others pass through.
+//! Where images by URL are fetched, [`fetch`] stands before decoding: a task for each such post, the others pass through. Before
+//! that, where a schema registry is set, [`decode::registry`] finds the schema that a value is written by: a task for each post whose
+//! schema is not known yet.
 //!
 //! What was encoded or scored before is not again: [`cache`], asked by decoding for images, by the model for texts and whole
 //! posts.
@@ -32,6 +34,7 @@ pub mod batch;
 pub mod bench;
 pub mod budget;
 pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod cores;
 pub mod dashboard;
@@ -39,6 +42,7 @@ pub mod decode;
 pub mod drive;
 pub mod error;
 pub mod evaluate;
+pub mod feed;
 pub mod fetch;
 pub mod health;
 pub mod kafka;
@@ -53,6 +57,7 @@ pub mod result;
 pub mod retry;
 pub mod scorer;
 pub mod scrape;
+pub mod secret;
 pub mod settings;
 pub mod telemetry;
 pub mod top;

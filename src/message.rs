@@ -126,8 +126,19 @@ pub struct Record {
     pub timestamp: Option<Timestamp>,
     /// The image that `image.url` names, once it is there; never part of a dead letter.
     pub fetched: Option<Fetched>,
+    /// What its value is read by, where that is written by a schema.
+    pub schema: Option<Arc<dyn Encoding>>,
     /// Its span, where it is traced.
     pub span: Option<RecordSpan>,
+}
+
+/// How values are written that are no JSON.
+pub trait Encoding: fmt::Debug + Send + Sync {
+    /// The value as JSON.
+    ///
+    /// # Errors
+    /// It is not written like that.
+    fn json(&self, value: &[u8]) -> Result<Vec<u8>, Refusal>;
 }
 
 /// An image that was fetched.

@@ -5,7 +5,7 @@
 //! Series of closed lists are there from the start, at zero, so that their rates exist before the first event.
 
 mod make;
-mod process;
+pub(crate) mod process;
 mod sentiment;
 
 use clap::ValueEnum as _;
@@ -70,6 +70,10 @@ pub struct Metrics {
     pub fetches_in_flight: IntGauge,
     /// Attempts at an image after one that failed.
     pub fetch_retries: IntCounter,
+    /// Posts whose schema is being asked for.
+    pub schema_waits: IntGauge,
+    /// Questions to the schema registry after one that had no answer.
+    pub registry_retries: IntCounter,
     /// Questions to the cache by `kind` (`image`, `text`, `post`) and `outcome` (`hit`, `miss`).
     pub cache_requests: IntCounterVec,
     /// Bytes that the cache holds.
@@ -163,6 +167,9 @@ impl Metrics {
             stage_seconds: make.histograms("stage_seconds", "Time in a stage, per record or batch.", &["stage"], SECONDS),
             fetches_in_flight: make.gauge("fetches_in_flight", "Posts whose image by URL is not there yet."),
             fetch_retries: make.counter("fetch_retries_total", "Attempts at an image after one that failed."),
+            schema_waits: make.gauge("schema_waits", "Posts whose schema is being asked for."),
+            registry_retries: make
+                .counter("registry_retries_total", "Questions to the schema registry after one without an answer."),
             cache_requests: make.counters(
                 "cache_requests_total",
                 "Questions to the cache of what was encoded or scored before.",

@@ -41,6 +41,19 @@ struct Span {
     /// The newest timestamp among the records of that run.
     settled_at: Option<i64>,
     committed: Option<NextOffset>,
+    /// Where reading ended, which is committed once nothing before it is unsettled.
+    end: Option<NextOffset>,
+}
+
+impl Span {
+    /// What may be committed.
+    fn next(&self) -> Option<NextOffset> {
+        self.end.filter(|_| self.is_finished()).or(self.settled)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.end.is_some() && self.records.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -64,7 +77,7 @@ impl Ledger {
         self.generations += 1;
         let assignment = Assignment::new(self.generations);
         let records = VecDeque::new();
-        let span = Span { assignment, base: 0, records, settled: None, settled_at: None, committed: None };
+        let span = Span { assignment, base: 0, records, settled: None, settled_at: None, committed: None, end: None };
         if let Some(earlier) = self.spans.insert(partition, span) {
             earlier.assignment.revoke();
         }
@@ -106,8 +119,26 @@ impl Ledger {
 
     /// Positions that moved since they were last committed.
     pub fn committable(&self) -> Vec<(Partition, NextOffset)> {
-        let moved = |span: &Span| span.settled.filter(|_| span.settled != span.committed);
+        let moved = |span: &Span| span.next().filter(|_| span.next() != span.committed);
         self.spans.iter().filter_map(|(partition, span)| Some((partition.clone(), moved(span)?))).collect()
+    }
+
+    /// Nothing more of the partition is read: its position will be `end`. False where that was said before.
+    pub fn finish(&mut self, partition: &Partition, end: NextOffset) -> bool {
+        let Some(span) = self.spans.get_mut(partition).filter(|span| span.end.is_none()) else { return false };
+        span.end = Some(end);
+        true
+    }
+
+    /// Of what is committable, the ends of partitions that are read to their end.
+    pub fn finished(&self) -> Vec<(Partition, NextOffset)> {
+        let finished = |partition: &Partition| self.spans.get(partition).is_some_and(Span::is_finished);
+        self.committable().into_iter().filter(|(partition, _)| finished(partition)).collect()
+    }
+
+    /// Whether every partition is read to its end, and nothing of it is unsettled.
+    pub fn is_finished(&self) -> bool {
+        self.spans.values().all(Span::is_finished)
     }
 
     /// The broker took these positions.

@@ -3,7 +3,8 @@
 //! `sentistream score`. Everything that is scored is scored here.
 //!
 //! ```text
-//!  ┌──(fetch thread, where fetching is on: a task for each image by URL ──[in_flight_records]──>)
+//!  ┌──(schema thread, where a registry is set: a task for each post whose schema is not known yet ──[in_flight_records]──>)
+//!  ├──(fetch thread, where fetching is on: a task for each image by URL ──[in_flight_records]──>)
 //! records ──[in_flight_records]──> decode threads ──[batch.max_posts]──> batch task ──> model threads ──────┐
 //!              tombstones and refused records ──[in_flight_records]──> order task <────────────────────────┘
 //!                                                        order task ──[in_flight_records]──> outcomes
@@ -21,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::batch::{self, Batch};
 use crate::cores::cores;
-use crate::decode::{Decoded, Decoder, Watch};
+use crate::decode::{Decoded, Decoder, Registry, Watch, registry};
 use crate::error::{Reason, Refusal, Stage};
 use crate::fetch::{self, Fetcher};
 use crate::message::{Outcome, Post, Prepared, Record};
@@ -71,6 +72,10 @@ pub fn spawn(
     let (outcomes_in, outcomes) = mpsc::channel(sizes.in_flight_records);
     let (failure_in, failure) = oneshot::channel();
 
+    let pulled = match decoder.registry() {
+        Some(registry) => spawn_schemas(sizes, registry, pulled, finished_in.clone(), metrics)?,
+        None => pulled,
+    };
     let pulled = match fetcher {
         Some(fetcher) => spawn_fetch(sizes, fetcher, decoder, pulled, finished_in.clone(), metrics)?,
         None => pulled,
@@ -109,6 +114,26 @@ pub fn spawn(
     tokio::spawn(batch::run(sizes.batch.clone(), flow, Arc::clone(metrics)));
     tokio::spawn(run_order(finished, outcomes_in, Arc::clone(metrics)));
     Ok(Pipeline { records, outcomes, failure })
+}
+
+/// Puts the stage in front that finds what values are written by; returns what is to be fetched for, or decoded.
+fn spawn_schemas(
+    sizes: &Sizes,
+    registry: &Arc<Registry>,
+    records: crossbeam_channel::Receiver<Record>,
+    finished: mpsc::Sender<Outcome>,
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<crossbeam_channel::Receiver<Record>> {
+    let (decode, to_decode) = crossbeam_channel::bounded(sizes.in_flight_records);
+    let stage = registry::Stage {
+        registry: Arc::clone(registry),
+        records,
+        onward: registry::Onward { decode, finished },
+        runtime: tokio::runtime::Handle::current(),
+        metrics: Arc::clone(metrics),
+    };
+    thread::Builder::new().name("schemas".into()).spawn(move || stage.run())?;
+    Ok(to_decode)
 }
 
 /// Puts the fetch stage in front of decoding; returns what is to be decoded.

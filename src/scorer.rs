@@ -10,7 +10,7 @@ use prometheus::IntGauge;
 
 use crate::cache::Cache;
 use crate::cores::cores;
-use crate::decode::{Decoder, FieldSpec, Spec};
+use crate::decode::{Decoder, FieldSpec, Registry, Spec};
 use crate::fetch::Fetcher;
 use crate::health::ModelIdentity;
 use crate::metrics::Metrics;
@@ -42,11 +42,14 @@ impl Scorer {
     /// What of bundle, library, provider or fetching cannot be used, with the fix.
     pub fn load(settings: &Settings, metrics: &Metrics) -> Result<Self> {
         let fetcher = Fetcher::new(&settings.fetch, settings.decode.image_bytes, metrics)?.map(Arc::new);
+        let registry =
+            settings.decode.registry.as_ref().map(|registry| Registry::new(registry, metrics)).transpose()?;
+        let registry = registry.map(Arc::new);
         let bundle = Bundle::open(&settings.model.bundle).context("cannot use the bundle (model.bundle)")?;
         let decoder =
             Decoder::new(settings.decode.clone(), spec(&bundle)).context("cannot use the bundle (model.bundle)")?;
         let cache = Cache::new(settings.model.cache_bytes, &bundle.digest);
-        let decoder = decoder.with_cache(cache.clone());
+        let decoder = decoder.with_cache(cache.clone()).with_registry(registry);
         let models = load_models(&bundle, settings, decoder.empty_text(), cache.as_ref())?;
         let identity = ModelIdentity {
             provider: settings.model.provider.to_string(),

@@ -57,7 +57,7 @@ pub enum Error {
     Read(config::ConfigError),
     /// A value of the wrong type that may be a password, and so is not told.
     #[error(
-        "settings: {key} has a value of the wrong type, {expected} is expected; librdkafka's options are given in a file (--config), each on a line of its own"
+        "settings: {key} has a value of the wrong type, {expected} is expected; config/default.yaml shows it (librdkafka's options are given in a file, --config, each on a line of its own)"
     )]
     Option {
         /// Which.
@@ -76,6 +76,16 @@ pub enum Error {
 /// Names the key that is unknown, of the wrong type, out of range or in contradiction, with the fix.
 pub fn load(file: Option<&Path>) -> Result<Settings, Error> {
     load_with(file, None)
+}
+
+/// Names of the environment's variables that are settings.
+#[must_use]
+pub fn variables() -> Vec<String> {
+    let prefix = format!("{PREFIX}__").to_lowercase();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.to_lowercase().starts_with(&prefix)).collect();
+    names.sort();
+    names
 }
 
 fn load_with(file: Option<&Path>, environment: Option<config::Map<String, String>>) -> Result<Settings, Error> {
@@ -97,6 +107,10 @@ impl From<config::ConfigError> for Error {
             }
             config::ConfigError::At { error, key: Some(key), .. } if holds_options(&key) => match *error {
                 config::ConfigError::Type { expected, .. } => Self::Option { key, expected },
+                // A name out of few, such as kafka.security.mechanism: no secret.
+                other @ config::ConfigError::Message(_) if key.starts_with("kafka.security") => {
+                    Self::Read(config::ConfigError::Message(format!("{key}: {other}")))
+                }
                 _ => Self::Option { key, expected: "a map of texts" },
             },
             error => Self::Read(error),
@@ -104,9 +118,10 @@ impl From<config::ConfigError> for Error {
     }
 }
 
-/// librdkafka's options, of which some are secrets.
+/// librdkafka's options and what is beside them, of which some are secrets.
 fn holds_options(key: &str) -> bool {
-    ["kafka.options", "kafka.consumer", "kafka.producer"].iter().any(|section| key.starts_with(section))
+    let sections = ["kafka.options", "kafka.consumer", "kafka.producer", "kafka.security", "dashboard.token"];
+    sections.iter().any(|section| key.starts_with(section))
 }
 
 impl Settings {

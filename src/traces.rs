@@ -51,6 +51,12 @@ impl Settings {
         self.address().map(drop)
     }
 
+    /// Host and port of the collector.
+    pub(crate) fn collector(&self) -> Option<(String, u16)> {
+        let address = self.address().ok().flatten()?;
+        Some((address.host_str()?.to_owned(), address.port_or_known_default()?))
+    }
+
     /// Where spans are sent: a bare address stands for its `/v1/traces`, as OTLP has it.
     fn address(&self) -> Result<Option<Url>, String> {
         let Some(endpoint) = &self.endpoint else { return Ok(None) };

@@ -11,9 +11,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::admin::{self, Shown};
 use crate::budget::Budget;
+use crate::decode::Registry;
 use crate::health::Health;
-use crate::kafka::group::Membership;
+use crate::kafka::backfill::Window;
 use crate::kafka::letter::Letters;
+use crate::kafka::membership::Membership;
 use crate::kafka::publish::Publisher;
 use crate::kafka::settle::Settler;
 use crate::kafka::source::{Drained, Source, Wiring};
@@ -66,22 +68,39 @@ impl Worker {
     /// # Errors
     /// A bundle, a library, a provider, a broker, a topic or a port that cannot be used, each with its fix.
     pub async fn start(settings: &Settings) -> Result<Self> {
+        Self::start_within(settings, None).await
+    }
+
+    /// As [`Self::start`], for what is in the window only: it drains by itself once its group has done all of that.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn backfill(settings: &Settings, window: Window) -> Result<Self> {
+        Self::start_within(settings, Some(window)).await
+    }
+
+    async fn start_within(settings: &Settings, window: Option<Window>) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().with_process());
+        if let Some(registry) = &settings.decode.registry {
+            Registry::new(registry, &metrics)?.check().await?;
+        }
         let scorer = {
             let (settings, metrics) = (settings.clone(), Arc::clone(&metrics));
             spawn_blocking(move || Scorer::load(&settings, &metrics)).await??
         };
-        let health = Arc::new(Health::new(Duration::from_secs(settings.admin.stall_seconds), scorer.identity.clone()));
+        let stall = Duration::from_secs(settings.admin.stall_seconds);
+        let health = Arc::new(Health::new(stall, scorer.identity.clone(), metrics.schema_waits.clone()));
         let shown = Shown { health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
         let admin = match settings.admin.listen {
             Some(listen) => Some(bind(listen, shown).await?),
             None => None,
         };
-        Self::join(settings, scorer, health, metrics, admin).await
+        Self::join(settings, window, scorer, health, metrics, admin).await
     }
 
     async fn join(
         settings: &Settings,
+        window: Option<Window>,
         scorer: Scorer,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
@@ -106,6 +125,7 @@ impl Worker {
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
             tracer: tracer.clone(),
+            window: window.map(Arc::new),
         };
         let (kafka, limits) = (settings.kafka.clone(), settings.limits);
         let source = spawn_blocking(move || Source::connect(&kafka, limits, wiring)).await??;

@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::files::Flow;
+use super::files::{Flow, Source, told_on_standard_error};
 use super::{Common, Ended, complain};
 use crate::decode::Decoder;
 use crate::evaluate::{self, Cases, Labelled, Report, Reruns, Sources};
@@ -71,7 +71,8 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let labelled = Labelled::shared();
     let names = labelling.labels.iter().map(|(name, _)| name.clone()).collect();
     let posts = Box::new(evaluate::labelled(posts, names, Arc::clone(&labelled)));
-    let mut flow = Flow::start(settings, scorer, vec![(data.clone(), posts)], &metrics)?;
+    let sources = vec![Source::opened(data.clone(), posts)];
+    let mut flow = Flow::start(settings, scorer, sources, 1, told_on_standard_error(), &metrics)?;
     let label_of = |offset| Labelled::lock(&labelled).take(offset);
     let cases = collect(&mut flow.outcomes, label_of, &decoder, &labelling, &metrics).await?;
     flow.end().await?;

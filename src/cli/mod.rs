@@ -1,12 +1,14 @@
 //! The command line: one file per subcommand, and what their exit codes mean.
 
 pub mod bench;
+pub mod check;
 pub mod dashboard;
 pub mod demo;
 pub mod dlq;
 pub mod evaluate;
 pub mod feed;
 mod files;
+mod moment;
 pub mod run;
 pub mod score;
 pub mod top;
@@ -20,16 +22,18 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::ceiling;
 use crate::error::one_line;
+use crate::kafka::client;
 use crate::settings::{self, Settings};
 use crate::{model, telemetry};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed: the error on standard error says what and how to mend it
+  1  failed: the error on standard error says what and how to mend it; or `check` found an error
   2  wrong usage or settings
   3  done, but some posts could not be scored (score, evaluate, demo), read (feed) or replayed (dlq); each is told on standard error
   4  stopped, but the grace period ended with posts in flight; they will be read again
+  5  stopped before the window of --from was done (run); started again it goes on
   130  stopped at once by a second signal
 
 Settings: built-in defaults, then the YAML file of --config, then the environment: SENTISTREAM__KAFKA__BROKERS=host:9092
@@ -49,13 +53,16 @@ enum Command {
     /// Run a worker: a member of a consumer group that scores posts until it is stopped
     #[command(after_help = run::HELP)]
     Run(run::Arguments),
+    /// See beforehand whether a start would succeed: settings, brokers, topics, permissions, bundle; `--create` makes missing topics
+    #[command(after_help = check::HELP)]
+    Check(check::Arguments),
     /// Score images, folders or lists of posts from files; results as JSON lines on standard output
     #[command(after_help = score::HELP)]
     Score(score::Arguments),
     /// Measure how good the model is on labelled posts of your own; a report for people and one for programs
     #[command(after_help = evaluate::HELP)]
     Evaluate(evaluate::Arguments),
-    /// Publish images, folders or lists of posts to a topic
+    /// Publish posts to a topic: from files, folders as they grow, feeds, archives and buckets
     #[command(after_help = feed::HELP)]
     Feed(feed::Arguments),
     /// Serve a live page over the results, and an API behind it
@@ -102,6 +109,8 @@ pub enum Ended {
     SomeRefused,
     /// The grace period ended with posts in flight.
     GraceExpired,
+    /// A backfill was stopped before its window was done.
+    CutShort,
 }
 
 impl Ended {
@@ -120,14 +129,26 @@ pub fn main() -> ExitCode {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::SomeRefused) => ExitCode::from(3),
         Ok(Ended::GraceExpired) => ExitCode::from(4),
+        Ok(Ended::CutShort) => ExitCode::from(5),
         // Whoever read our output has had enough, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("error: {error:#}"));
-            ExitCode::from(if error.is::<settings::Error>() { 2 } else { 1 })
+            ExitCode::from(if is_settings(&error) { 2 } else { 1 })
         }
     }
 }
+
+fn is_settings(error: &anyhow::Error) -> bool {
+    error.is::<settings::Error>()
+        || error.is::<Usage>()
+        || matches!(error.downcast_ref(), Some(client::Error::Security(_)))
+}
+
+/// Arguments that contradict each other or the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -137,6 +158,7 @@ impl Cli {
     fn dispatch(self) -> anyhow::Result<Ended> {
         let common = match &self.command {
             Command::Run(arguments) => &arguments.common,
+            Command::Check(arguments) => &arguments.common,
             Command::Score(arguments) => &arguments.common,
             Command::Evaluate(arguments) => &arguments.common,
             Command::Feed(arguments) => &arguments.common,
@@ -166,7 +188,8 @@ impl Cli {
 impl Command {
     async fn run(self, settings: Settings) -> anyhow::Result<Ended> {
         match self {
-            Self::Run(_) => run::run(&settings).await,
+            Self::Run(arguments) => run::run(settings, &arguments).await,
+            Self::Check(arguments) => check::run(&settings, &arguments).await,
             Self::Score(arguments) => score::run(&settings, &arguments).await,
             Self::Evaluate(arguments) => evaluate::run(&settings, &arguments).await,
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,

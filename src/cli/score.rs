@@ -1,4 +1,9 @@
-//! `sentistream score`: posts from files through the same pipeline as the stream's, results on standard output.
+//! `sentistream score`: posts from files through the same pipeline as the stream's, results on standard output or, by
+//! archive, in a folder ([`out`]).
+
+mod archives;
+mod book;
+mod out;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::files::Flow;
+use super::files::{Flow, Source, told_on_standard_error};
 use super::{Common, Ended, complain};
 use crate::error::one_line;
 use crate::message::{Outcome, Verdict};
@@ -24,11 +29,16 @@ pub(super) const HELP: &str = "\
 Examples:
   sentistream score photo.jpg
   sentistream score photos/ > results.jsonl
+  sentistream score archive/ --out results
   sentistream score posts.csv | jq -r '[.id, .sentiment.label, .sentiment.polarity] | @tsv'
 
 A folder is all images below it, or what its posts.jsonl or posts.csv lists. A JSONL line is a post as it travels on the
 topic; its image may be {\"path\": \"photo.jpg\"}. A CSV has a header: image or id, caption or text, tags, objects, scene,
-place, taken_at, source, published_at. Results come in the order of the posts.";
+place, taken_at, source, published_at. Results come in the order of the posts.
+
+With --out each archive - a PATH, or each list and folder in a PATH that holds several - has its results in DIR/NAME.jsonl and
+what could not be scored in DIR/NAME.refused.jsonl. A run that was cut short goes on where it was when it is started again, and
+what is complete is left alone (docs/backfill.md).";
 
 /// Arguments of `score`.
 #[derive(Debug, Args)]
@@ -36,21 +46,28 @@ pub struct Arguments {
     /// Images, folders, or lists of posts (.jsonl, .csv)
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Folder for results by archive, made if it is not there; started again, a run goes on where it was
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: Common,
 }
 
 /// # Errors
-/// A model that cannot be loaded, a path that holds no posts, or standard output closed.
+/// A model that cannot be loaded, a path that holds no posts, standard output closed, or a folder that cannot be written or
+/// has results of something else.
 pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     // Before the model is loaded: a misspelt path should be told at once.
     let reading = Reading { encoding: Encoding::Binary, most_bytes: settings.limits.record_bytes };
-    let sources = arguments.paths.iter().map(|path| Ok((path.clone(), posts::open(path, reading)?)));
+    if let Some(folder) = &arguments.out {
+        return out::run(settings, &arguments.paths, folder, reading).await;
+    }
+    let sources = arguments.paths.iter().map(|path| Ok(Source::opened(path.clone(), posts::open(path, reading)?)));
     let sources = sources.collect::<Result<Vec<_>, posts::Error>>()?;
     let metrics = Arc::new(Metrics::new());
     let scorer = tokio::task::block_in_place(|| Scorer::load(settings, &metrics))?;
     let labelling = scorer.labelling.clone();
-    let mut flow = Flow::start(settings, scorer, sources, &metrics)?;
+    let mut flow = Flow::start(settings, scorer, sources, 1, told_on_standard_error(), &metrics)?;
     let refused = print(&mut flow.outcomes, &labelling).await?;
     Ok(Ended::of_refused(refused + flow.end().await?))
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{HeaderMap, Uri, header};
 
-use super::settings::Secret;
+use crate::secret::Secret;
 
 /// Where the browser keeps what the token became.
 const COOKIE: &str = "sentistream_dashboard";

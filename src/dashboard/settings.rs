@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::secret::{Secret, first_line};
+
 /// A token that is shorter can be guessed.
 const SHORTEST_TOKEN: usize = 16;
 /// The longest that a header or a cookie carries without trouble.
@@ -28,17 +30,6 @@ pub struct Settings {
     pub store: PathBuf,
     /// How long posts are kept, and sums by minute and hour.
     pub retention_days: u32,
-}
-
-/// A text that no log tells.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 impl Settings {
@@ -92,9 +83,8 @@ impl Settings {
 }
 
 fn read(path: &Path) -> Result<Secret, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("dashboard.token_file {} cannot be read: {error}", path.display()))?;
-    let token = text.lines().next().unwrap_or_default().trim();
+    let Secret(line) = first_line("dashboard.token_file", path)?;
+    let token = line.trim();
     check(token).map_err(|why| format!("the first line of dashboard.token_file {} {why}", path.display()))?;
     Ok(Secret(token.to_owned()))
 }

@@ -1,39 +1,35 @@
-//! A record to the post in it. Two encodings, told apart by the `content-type` header (its letter case and anything
-//! after `;` do not matter; without one it is JSON): a JSON object, or the image itself with its attributes as headers.
+//! A record to the post in it. Three encodings, told apart by the `content-type` header (its letter case and anything
+//! after `;` do not matter; without one it is JSON): a JSON object, a CloudEvent that holds the post or its image ([`event`]), or
+//! the image itself with its attributes as headers. What is written by a schema of a registry becomes JSON first.
 //!
 //! A feed's own JSON is read where the settings say its fields stand ([`mapping`]).
 //!
 //! What is refused is named by its path in the post. `tags` of the post's facts stay empty here: they are cleaned texts.
 
+mod event;
+mod fields;
 mod mapped;
 pub(super) mod mapping;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::fields::{base64, check_image_bytes, check_text, metadata, optional, text_field};
 use super::Settings;
 use super::json::{self, Raw, bad_field};
 use crate::error::{Reason, Refusal};
-use crate::message::{Facts, Metadata, Object, Post, Record};
+use crate::message::{Facts, Metadata, Post, Record};
 
+const JSON: &str = "application/json";
+const IMAGES: [&str; 4] = ["image/jpeg", "image/png", "image/webp", "image/gif"];
 const MAX_ID_BYTES: usize = 256;
 /// The first second of the year 0: RFC 3339 has no earlier years.
 const YEAR_0: i64 = -62_167_219_200;
-/// How far a score may lie outside of [0, 1]: detectors compute in single precision.
-const SCORE_SLACK: f64 = 1e-3;
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
 #[derive(Deserialize)]
 struct RawPost<'a> {
     #[serde(borrow)]
@@ -56,28 +52,33 @@ struct RawImage<'a> {
     url: Raw<'a>,
 }
 
-#[derive(Deserialize)]
-struct RawMetadata<'a> {
-    #[serde(borrow)]
-    caption: Raw<'a>,
-    #[serde(borrow)]
-    scene: Raw<'a>,
-    #[serde(borrow)]
-    objects: Raw<'a>,
-    #[serde(borrow)]
-    tags: Raw<'a>,
-    #[serde(borrow)]
-    place: Raw<'a>,
-    #[serde(borrow)]
-    taken_at: Raw<'a>,
+/// What is told of a post beside it, by CloudEvents' attributes. What the post says itself goes first.
+#[derive(Default)]
+struct Attributes<'a> {
+    id: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
-struct RawObject<'a> {
-    #[serde(borrow)]
-    label: Raw<'a>,
-    #[serde(borrow)]
-    score: Raw<'a>,
+impl<'a> Attributes<'a> {
+    /// Of the binary mode.
+    fn of_headers(record: &'a Record) -> Result<Self, Refusal> {
+        Ok(Self {
+            id: header_text(record, "ce_id")?,
+            source: header_text(record, "ce_source")?,
+            time: header_text(record, "ce_time")?,
+        })
+    }
+
+    /// The source, where the post names none itself.
+    fn source(&self, own: Option<String>, settings: &Settings) -> Result<Option<String>, Refusal> {
+        if own.is_none()
+            && let Some(source) = &self.source
+        {
+            check_text(source, "ce_source", settings)?;
+        }
+        Ok(own.or_else(|| self.source.as_deref().map(str::to_owned)).filter(|source| !source.is_empty()))
+    }
 }
 
 /// The post in a record's value. An image by URL is the one that was fetched for the record.
@@ -111,42 +112,88 @@ fn read_with(
         let detail = format!("{} headers, the limit is {}", record.headers.len(), settings.headers);
         return Err(Refusal::new(Reason::TooManyHeaders, detail));
     }
-    let given =
-        record.header("content-type").map_or(Cow::Borrowed("application/json"), |given| String::from_utf8_lossy(given));
-    match given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/json" => read_json(record, value, settings, by_url),
-        "image/jpeg" | "image/png" | "image/webp" | "image/gif" => read_binary(record, value, settings),
-        _ => Err(Refusal::new(
-            Reason::UnsupportedContentType,
-            format!(
-                "content-type is {given}; read are application/json, image/jpeg, image/png, image/webp and image/gif"
-            ),
-        )),
+    if let Some(schema) = &record.schema {
+        let json = schema.json(value)?;
+        return read_json(record, &json, Attributes::of_headers(record)?, settings, by_url);
     }
+    match media_type(record).as_str() {
+        JSON => read_json(record, value, Attributes::of_headers(record)?, settings, by_url),
+        "application/cloudevents+json" => event::read(record, value, settings, by_url),
+        kind if IMAGES.contains(&kind) => {
+            let metadata = header_metadata(record, settings)?;
+            of_image(record, value.clone(), Attributes::of_headers(record)?, metadata, settings)
+        }
+        "application/cloudevents-batch+json" => Err(unsupported(
+            "content-type is application/cloudevents-batch+json; a record is one post: send each event of the batch as a record of \
+             its own, as application/cloudevents+json",
+        )),
+        given => Err(unsupported(format!(
+            "content-type is {given}; read are application/json, application/cloudevents+json, image/jpeg, image/png, image/webp \
+             and image/gif"
+        ))),
+    }
+}
+
+/// The `content-type` in small letters, without what comes after `;`.
+pub(super) fn media_type(record: &Record) -> String {
+    record.header("content-type").map_or_else(|| JSON.to_owned(), |given| media(&String::from_utf8_lossy(given)))
+}
+
+fn media(given: &str) -> String {
+    given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn unsupported(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::UnsupportedContentType, detail)
 }
 
 fn read_json(
     record: &Record,
-    value: &Bytes,
+    value: &[u8],
+    beside: Attributes<'_>,
     settings: &Settings,
     by_url: impl FnOnce(&str) -> Option<Bytes>,
 ) -> Result<Post, Refusal> {
+    of_json(record, whole_object(value, settings)?, beside, settings, by_url)
+}
+
+/// A text that is a JSON object: whether it is one at all is settled first, so that later faults are those of a field.
+fn whole_object<'a>(value: &'a [u8], settings: &Settings) -> Result<&'a str, Refusal> {
+    if value.first() == Some(&0) {
+        let detail =
+            "the value is not JSON: it begins with a byte 0, as values by a schema registry do; set decode.registry";
+        return Err(Refusal::new(Reason::NotJson, detail));
+    }
     let text = json::text(value, "the value", settings)?;
-    // Whether it is JSON at all is settled first, so that later faults are those of a field.
     let whole: &RawValue = serde_json::from_str(text)
         .map_err(|error| Refusal::new(Reason::NotJson, format!("the value is not JSON: {error}")))?;
     if !whole.get().starts_with('{') {
         return Err(Refusal::new(Reason::NotJson, "the value is JSON, but not an object"));
     }
+    Ok(whole.get())
+}
+
+/// The post that a JSON object is.
+fn of_json(
+    record: &Record,
+    json: &str,
+    beside: Attributes<'_>,
+    settings: &Settings,
+    by_url: impl FnOnce(&str) -> Option<Bytes>,
+) -> Result<Post, Refusal> {
     if let Some(mapping) = &settings.mapping {
-        return mapped::read(record, whole.get(), mapping, settings, by_url);
+        return mapped::read(record, json, beside, mapping, settings, by_url);
     }
-    let post: RawPost = json::object(whole.get(), "the post")?;
+    let post: RawPost = json::object(json, "the post")?;
+    let source = beside.source(text_field(post.source, "source", settings)?, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(optional(post.id, "id", json::string)?, record)?,
-            source: text_field(post.source, "source", settings)?.filter(|source| !source.is_empty()),
-            published_at: published_at(optional(post.published_at, "published_at", json::string)?, record)?,
+            id: id(optional(post.id, "id", json::string)?.or(beside.id), record)?,
+            source,
+            published_at: published_at(
+                optional(post.published_at, "published_at", json::string)?.or(beside.time),
+                record,
+            )?,
             tags: Vec::new(),
         },
         image: image(post.image, settings, by_url)?,
@@ -154,21 +201,25 @@ fn read_json(
     })
 }
 
-fn read_binary(record: &Record, value: &Bytes, settings: &Settings) -> Result<Post, Refusal> {
-    check_image_bytes(value.len(), settings)?;
-    let source = header_text(record, "ce_source")?;
-    if let Some(source) = &source {
-        check_text(source, "ce_source", settings)?;
-    }
+/// The post that an image is, with what is told beside it.
+fn of_image(
+    record: &Record,
+    image: Bytes,
+    beside: Attributes<'_>,
+    metadata: Metadata,
+    settings: &Settings,
+) -> Result<Post, Refusal> {
+    check_image_bytes(image.len(), settings)?;
+    let source = beside.source(None, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(header_text(record, "ce_id")?, record)?,
-            source: source.filter(|source| !source.is_empty()).map(Cow::into_owned),
-            published_at: published_at(header_text(record, "ce_time")?, record)?,
+            id: id(beside.id, record)?,
+            source,
+            published_at: published_at(beside.time, record)?,
             tags: Vec::new(),
         },
-        image: value.clone(),
-        metadata: header_metadata(record, settings)?,
+        image,
+        metadata,
     })
 }
 
@@ -181,9 +232,14 @@ fn header_text<'a>(record: &'a Record, key: &str) -> Result<Option<Cow<'a, str>>
 
 fn header_metadata(record: &Record, settings: &Settings) -> Result<Metadata, Refusal> {
     let Some(value) = record.header("metadata") else { return Ok(Metadata::default()) };
-    let text = json::text(value, "the header metadata", settings)?;
+    metadata_text(value, "the header metadata", settings)
+}
+
+/// The JSON object `metadata`, beside an image.
+fn metadata_text(text: &[u8], what: &str, settings: &Settings) -> Result<Metadata, Refusal> {
+    let text = json::text(text, what, settings)?;
     let whole: Option<&RawValue> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(Reason::NotJson, format!("the header metadata is not JSON: {error}")))?;
+        .map_err(|error| Refusal::new(Reason::NotJson, format!("{what} is not JSON: {error}")))?;
     whole.map_or_else(|| Ok(Metadata::default()), |raw| metadata(raw.get(), settings))
 }
 
@@ -235,108 +291,6 @@ fn fetched(url: &RawValue, path: &str, by_url: impl FnOnce(&str) -> Option<Bytes
         );
         Refusal::new(Reason::FetchRefused, detail)
     })
-}
-
-/// The standard alphabet, padded or not, without white space.
-fn base64(data: &RawValue, path: &str, settings: &Settings) -> Result<Bytes, Refusal> {
-    let data = &*json::string(data, path)?;
-    if data.is_empty() {
-        return Err(Refusal::new(Reason::NoImage, format!("{path} is empty")));
-    }
-    // Before anything is allocated for it: four characters make three bytes.
-    check_image_bytes(data.trim_end_matches('=').len() / 4 * 3, settings)?;
-    let decoded = BASE64.decode(data);
-    let bytes = decoded.map_err(|error| Refusal::new(Reason::BadBase64, format!("{path}: {error}")))?;
-    check_image_bytes(bytes.len(), settings)?;
-    Ok(bytes.into())
-}
-
-fn check_image_bytes(bytes: usize, settings: &Settings) -> Result<(), Refusal> {
-    if bytes > settings.image_bytes {
-        let detail = format!("the image has {bytes} bytes, the limit is {}", settings.image_bytes);
-        return Err(Refusal::new(Reason::TooLarge, detail));
-    }
-    Ok(())
-}
-
-fn metadata(raw: &str, settings: &Settings) -> Result<Metadata, Refusal> {
-    let raw: RawMetadata = json::object(raw, "metadata")?;
-    let text = |raw, path| text_field(raw, path, settings).map(Option::unwrap_or_default);
-    let metadata = Metadata {
-        caption: text(raw.caption, "metadata.caption")?,
-        scene: text(raw.scene, "metadata.scene")?,
-        objects: list_field(raw.objects, "metadata.objects", settings, object)?,
-        tags: list_field(raw.tags, "metadata.tags", settings, string)?,
-        place: text(raw.place, "metadata.place")?,
-        taken_at: text(raw.taken_at, "metadata.taken_at")?,
-    };
-    check_lists(&metadata, ["metadata.tags", "metadata.objects"], settings)?;
-    Ok(metadata)
-}
-
-/// Each list becomes one text.
-fn check_lists(metadata: &Metadata, [tags, objects]: [&str; 2], settings: &Settings) -> Result<(), Refusal> {
-    let chars = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).sum();
-    check_chars(chars(&mut metadata.tags.iter()), tags, settings)?;
-    let mut labels = metadata.objects.iter().map(|object| &object.label);
-    check_chars(chars(&mut labels), objects, settings)
-}
-
-fn string(raw: &RawValue, path: &str, settings: &Settings) -> Result<String, Refusal> {
-    let text = json::string(raw, path)?;
-    check_text(&text, path, settings)?;
-    Ok(text.into_owned())
-}
-
-fn object(raw: &RawValue, path: &str, settings: &Settings) -> Result<Object, Refusal> {
-    let raw: RawObject = json::object(raw.get(), path)?;
-    let label = text_field(raw.label, &format!("{path}.label"), settings)?;
-    let label = label.ok_or_else(|| bad_field(format!("{path}.label is missing")))?;
-    let path = format!("{path}.score");
-    let score = optional(raw.score, &path, json::number)?.unwrap_or(1.0);
-    if !(-SCORE_SLACK..=1.0 + SCORE_SLACK).contains(&score) {
-        return Err(bad_field(format!("{path} must be in [0, 1], it is {score}")));
-    }
-    Ok(Object { label, score: score.clamp(0.0, 1.0) })
-}
-
-fn optional<'a, T>(
-    raw: Raw<'a>,
-    path: &str,
-    read: impl Fn(&'a RawValue, &str) -> Result<T, Refusal>,
-) -> Result<Option<T>, Refusal> {
-    raw.map(|raw| read(raw, path)).transpose()
-}
-
-fn list_field<T>(
-    raw: Raw<'_>,
-    path: &str,
-    settings: &Settings,
-    read: impl Fn(&RawValue, &str, &Settings) -> Result<T, Refusal>,
-) -> Result<Vec<T>, Refusal> {
-    let Some(raw) = raw else { return Ok(Vec::new()) };
-    let items = json::list(raw, path, settings.tags)?;
-    items.iter().enumerate().map(|(index, item)| read(item, &format!("{path}[{index}]"), settings)).collect()
-}
-
-fn text_field(raw: Raw<'_>, path: &str, settings: &Settings) -> Result<Option<String>, Refusal> {
-    raw.map(|raw| string(raw, path, settings)).transpose()
-}
-
-fn check_text(text: &str, path: &str, settings: &Settings) -> Result<(), Refusal> {
-    // A character is a byte or more, so most texts need no counting.
-    if text.len() > settings.text_chars {
-        check_chars(text.chars().count(), path, settings)?;
-    }
-    Ok(())
-}
-
-fn check_chars(chars: usize, path: &str, settings: &Settings) -> Result<(), Refusal> {
-    if chars > settings.text_chars {
-        let detail = format!("{path} has {chars} characters, the limit is {}", settings.text_chars);
-        return Err(Refusal::new(Reason::TextTooLong, detail));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

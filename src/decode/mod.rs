@@ -6,7 +6,8 @@
 //!    └ tombstone└──────────┴─────────────────┴─────► Settled: tombstone or dead letter
 //! ```
 //!
-//! Pure computation on the caller's thread: no I/O, no state between records. Whatever is in a record, one call takes
+//! Pure computation on the caller's thread: no I/O, no state between records (what a value is written by is found before, by
+//! [`registry`], whose stage stands in front). Whatever is in a record, one call takes
 //! memory of a few times `image_pixels`, and a panic in a codec costs that record only. How a codec that takes longer than
 //! `timeout_ms` costs that record only, [`Watch`] says; so a decode is two steps, of which the second may take long.
 
@@ -17,6 +18,7 @@ mod goldens;
 mod jpeg;
 mod json;
 mod pixels;
+pub mod registry;
 mod resample;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use crate::message::{Digest, Facts, Flag, ModelInput, Outcome, Picture, Post, Pr
 use crate::metrics::Metrics;
 
 pub use envelope::mapping::Mapping;
+pub use registry::Registry;
 pub use watch::Watch;
 
 /// The parser of JSON gives up at this depth by itself.
@@ -75,6 +78,8 @@ pub struct Settings {
     pub headers: usize,
     /// Where the fields stand in a feed's own JSON; null reads JSON as documented.
     pub mapping: Option<Mapping>,
+    /// Where the schemas are that values are written by; null reads none of them.
+    pub registry: Option<registry::Settings>,
 }
 
 impl Settings {
@@ -110,7 +115,7 @@ impl Settings {
             let (depth, least, most) = (self.json_depth, MIN_JSON_DEPTH, MAX_JSON_DEPTH - 1);
             return Err(format!("decode.json_depth is {depth}; set it between {least} and {most}"));
         }
-        Ok(())
+        self.registry.as_ref().map_or(Ok(()), registry::Settings::validate)
     }
 }
 
@@ -204,6 +209,8 @@ pub struct Decoder {
     tokens: tokens::Encoder,
     /// Of images that need no decoding.
     cache: Option<Arc<Cache>>,
+    /// Of what values are written by.
+    registry: Option<Arc<Registry>>,
 }
 
 impl Decoder {
@@ -220,13 +227,24 @@ impl Decoder {
         let templates = spec.fields.iter().map(parse_parts).collect::<Result<_, _>>()?;
         let tokens = tokens::Encoder::load(&spec.tokenizer, spec.max_tokens)
             .map_err(|problem| SpecError::Tokenizer { path: spec.tokenizer.clone(), problem })?;
-        Ok(Self { settings, spec, templates, tokens, cache: None })
+        Ok(Self { settings, spec, templates, tokens, cache: None, registry: None })
     }
 
     /// From now on images whose embedding the cache has are not decoded.
     #[must_use]
     pub fn with_cache(self, cache: Option<Arc<Cache>>) -> Self {
         Self { cache, ..self }
+    }
+
+    /// From now on values are read by the schemas of this registry: [`registry::Stage`] finds them before decoding.
+    #[must_use]
+    pub fn with_registry(self, registry: Option<Arc<Registry>>) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// What the values of records may be written by.
+    pub fn registry(&self) -> Option<&Arc<Registry>> {
+        self.registry.as_ref()
     }
 
     /// Token ids of the empty text, which the model may have to read where a post brings no text.
@@ -247,7 +265,7 @@ impl Decoder {
     pub fn image_url(&self, record: &Record) -> Option<Result<String, Refusal>> {
         let may_have_url = |value: &&bytes::Bytes| match &self.settings.mapping {
             Some(mapping) => mapping.has_urls(),
-            None => may_have_url(value),
+            None => record.schema.is_some() || may_have_url(value),
         };
         let value = record.value.as_ref().filter(may_have_url)?;
         contained(|| envelope::image_url(record, value, &self.settings)).ok().flatten()

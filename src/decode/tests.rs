@@ -26,6 +26,7 @@ pub(super) fn settings() -> Settings {
         json_depth: 16,
         headers: 8,
         mapping: None,
+        registry: None,
     }
 }
 
@@ -70,6 +71,7 @@ pub(super) fn record(value: impl Into<Bytes>) -> Record {
         headers: Vec::new(),
         timestamp: None,
         fetched: None,
+        schema: None,
         span: None,
     }
 }

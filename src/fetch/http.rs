@@ -123,10 +123,10 @@ impl Http {
                 Ok(Answer::Redirect(next.ok_or_else(|| complain(&format!("{status} without a location")))?))
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-                Err(Failure::Passing { what: status.to_string(), retry_after: retry_after(&response) })
+                Err(Failure::Passing { what: status.to_string(), retry_after: retry_after(response.headers()) })
             }
             status if status.is_server_error() => {
-                Err(Failure::Passing { what: status.to_string(), retry_after: retry_after(&response) })
+                Err(Failure::Passing { what: status.to_string(), retry_after: retry_after(response.headers()) })
             }
             status if status.is_success() && status != StatusCode::PARTIAL_CONTENT => {
                 let image = self.body(response, url).await?;
@@ -176,8 +176,8 @@ fn failure(error: reqwest::Error, url: &Url) -> Failure {
 }
 
 /// Seconds, or a date.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }

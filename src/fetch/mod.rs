@@ -31,6 +31,7 @@ use reqwest::dns::Resolve;
 use url::Url;
 
 pub use self::hosts::HostRule;
+pub(crate) use self::http::retry_after;
 pub use self::settings::Settings;
 pub(crate) use self::stage::{Onward, Stage};
 use crate::error::{Reason, Refusal};
@@ -129,7 +130,7 @@ fn too_large(url: &Url, image_bytes: usize) -> Refusal {
 }
 
 /// What may be told of a URL: scheme, host, port and path.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let authority = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let path = if url.cannot_be_a_base() { "…" } else { url.path() };
     let whole = format!("{}://{}{authority}{path}", url.scheme(), url.host_str().unwrap_or_default());

@@ -1,25 +1,32 @@
 //! librdkafka clients as delivery needs them: what is set here cannot be set by users (see `PROTECTED`).
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataPartition;
+use rdkafka::metadata::{Metadata, MetadataPartition};
 
+use super::security::acls::{Operation, Resource};
+pub use super::told::{Logged, Telling};
 use super::{Delivery, GroupProtocol, Settings};
 use crate::budget::Limits;
 
 /// How long a broker may take to answer the first question.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How soon it is looked at why there is no answer yet; then twice as long, and so on, since a question that is asked again is
+/// asked from the beginning.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// How long what librdkafka has to tell is listened to.
+const LISTENING: Duration = Duration::from_millis(20);
 /// Room beside a record for the headers of a dead letter and the framing of a request.
 const FRAMING_BYTES: usize = 64 * 1024;
 /// What is fetched ahead where a topic is read from end to end.
 const READER_BYTES: usize = 16 << 20;
 /// A broker sends one batch at least, whatever its size; librdkafka takes no smaller limit.
-const LEAST_FETCH: usize = 1000;
+pub(super) const LEAST_FETCH: usize = 1000;
 /// librdkafka takes no more for any of its sizes.
 const MOST_BYTES: usize = 1_000_000_000;
 
@@ -27,8 +34,11 @@ const MOST_BYTES: usize = 1_000_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// librdkafka refused an option or could not make a client.
-    #[error("cannot make a Kafka client: {0}; look at kafka.options, kafka.consumer and kafka.producer")]
+    #[error("cannot make a Kafka client: {0}")]
     Client(String),
+    /// What `kafka.security` names cannot be used.
+    #[error("settings: {0}")]
+    Security(String),
     /// No broker answered.
     #[error("no answer from Kafka at {brokers} within {} s: {source}; is kafka.brokers right, and is the broker up?", CONNECT_TIMEOUT.as_secs())]
     NoAnswer {
@@ -37,6 +47,20 @@ pub enum Error {
         /// What librdkafka says.
         source: KafkaError,
     },
+    /// None can be reached.
+    #[error("no answer from Kafka at {brokers} within {} s: {why}; is kafka.brokers right, and is the broker up?", CONNECT_TIMEOUT.as_secs())]
+    Unreached {
+        /// `kafka.brokers`.
+        brokers: String,
+        /// What librdkafka says.
+        why: String,
+    },
+    /// This client is not let in.
+    #[error("{0}")]
+    Refused(String),
+    /// It is, but may not do what it has to.
+    #[error("{0}")]
+    Denied(String),
     /// A topic is missing.
     #[error(
         "topic {topic} cannot be used at {brokers}: {why}; create it, for instance with: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} --partitions 6"
@@ -61,7 +85,7 @@ pub enum Error {
     },
     /// The broker knows or permits no transactions.
     #[error(
-        "the broker at {brokers} takes no transactions of {transactional_id}: {source}; kafka.delivery exactly_once needs Kafka 2.5 or newer and, where there are ACLs, Write and Describe on that transactional id; set kafka.delivery to at_least_once otherwise"
+        "the broker at {brokers} takes no transactions of {transactional_id}: {source}; kafka.delivery exactly_once needs Kafka 2.5 or newer; set kafka.delivery to at_least_once otherwise"
     )]
     Transactions {
         /// `kafka.brokers`.
@@ -92,30 +116,52 @@ pub enum Error {
 impl Error {
     /// Whether trying again does not help, since somebody has to mend the broker's topics or permissions.
     pub(super) fn is_denied(&self) -> bool {
-        let Self::Transactions { source, .. } = self else { return false };
-        source.rdkafka_error_code().is_some_and(super::transaction::is_denied)
+        match self {
+            Self::Transactions { source, .. } => source.rdkafka_error_code().is_some_and(super::transaction::is_denied),
+            Self::Denied(_) => true,
+            _ => false,
+        }
     }
 
     /// A client that cannot be made. The value of a refused option may be a password: it is not told.
     pub(super) fn client(error: KafkaError) -> Self {
         Self::Client(match error {
-            KafkaError::ClientConfig(_, problem, key, _) => format!("option {key}: {problem}"),
-            other => other.to_string(),
+            KafkaError::ClientConfig(_, problem, key, _) => {
+                format!("option {key}: {problem}; look at kafka.options, kafka.consumer and kafka.producer")
+            }
+            KafkaError::ClientCreation(problem) => {
+                // By then the files are known to be PEM files.
+                let key = match problem.as_str() {
+                    text if text.contains("ssl.ca.") => "kafka.security.ca_file",
+                    text if text.contains("ssl.certificate") => "kafka.security.certificate_file",
+                    text if text.contains("ssl.key") || text.contains("rivate key") => {
+                        "kafka.security.key_file and kafka.security.key_password_file: is it the key of kafka.security.certificate_file, and the password its own?"
+                    }
+                    _ => "kafka.security, kafka.options, kafka.consumer and kafka.producer",
+                };
+                format!("{problem}; look at {key}")
+            }
+            other => format!("{other}; look at kafka.options, kafka.consumer and kafka.producer"),
         })
     }
 }
 
-fn common(settings: &Settings) -> ClientConfig {
+fn common(settings: &Settings) -> Result<ClientConfig, Error> {
     let mut config = ClientConfig::new();
     config.set("client.id", "sentistream");
     // A broker that is back is found within a second; by default it may take ten.
     config.set("reconnect.backoff.max.ms", "1000");
-    for (key, value) in &settings.options {
+    for (key, value) in settings.options.iter() {
+        config.set(key, value);
+    }
+    for (key, value) in settings.security.options().map_err(Error::Security)? {
         config.set(key, value);
     }
     config.set("bootstrap.servers", &settings.brokers);
-    config.set_log_level(RDKafkaLogLevel::Warning);
-    config
+    // A connection that is closed at once is told as information.
+    let debugs = settings.options.contains_key("debug");
+    config.set_log_level(if debugs { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+    Ok(config)
 }
 
 fn size(bytes: usize) -> String {
@@ -129,7 +175,7 @@ pub fn consumer<C: ConsumerContext + 'static>(
     limits: Limits,
     context: C,
 ) -> Result<BaseConsumer<C>, Error> {
-    let mut config = common(settings);
+    let mut config = common(settings)?;
     match settings.group_protocol {
         GroupProtocol::Classic => config.set("partition.assignment.strategy", "cooperative-sticky"),
         GroupProtocol::Consumer => config.set("group.protocol", settings.group_protocol.to_string()),
@@ -146,7 +192,7 @@ pub fn consumer<C: ConsumerContext + 'static>(
     if !settings.options.contains_key("fetch.queue.backoff.ms") {
         config.set("fetch.queue.backoff.ms", "50");
     }
-    for (key, value) in &settings.consumer {
+    for (key, value) in settings.consumer.iter() {
         config.set(key, value);
     }
     // Half of the prefetch waits, half is under way. A fetch cuts its last batch off, which comes again with the next: few
@@ -170,19 +216,20 @@ pub fn consumer<C: ConsumerContext + 'static>(
 
 /// A consumer of one topic from end to end, outside any group; reads only what was committed.
 pub fn reader(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
-    reading(settings, READER_BYTES).create_with_context(Logged).map_err(Error::client)
+    reading(settings, READER_BYTES)?.create_with_context(Logged::new(settings)).map_err(Error::client)
 }
 
 /// A consumer of single records here and there: it fetches hardly more than it is asked for.
 pub fn peeker(settings: &Settings) -> Result<BaseConsumer<Logged>, Error> {
-    let mut config = reading(settings, LEAST_FETCH);
+    let mut config = reading(settings, LEAST_FETCH)?;
     config.set("queued.min.messages", "1").set("max.partition.fetch.bytes", LEAST_FETCH.to_string());
-    config.create_with_context(Logged).map_err(Error::client)
+    config.create_with_context(Logged::new(settings)).map_err(Error::client)
 }
 
-fn reading(settings: &Settings, bytes: usize) -> ClientConfig {
-    let mut config = common(settings);
-    for (key, value) in &settings.consumer {
+/// Of a consumer outside any group.
+pub(super) fn reading(settings: &Settings, bytes: usize) -> Result<ClientConfig, Error> {
+    let mut config = common(settings)?;
+    for (key, value) in settings.consumer.iter() {
         config.set(key, value);
     }
     config
@@ -197,15 +244,15 @@ fn reading(settings: &Settings, bytes: usize) -> ClientConfig {
         .set("fetch.max.bytes", bytes.to_string())
         .set("message.max.bytes", bytes.to_string())
         .set("receive.message.max.bytes", i32::MAX.to_string());
-    config
+    Ok(config)
 }
 
 /// Settings of the producer of results and dead letters: idempotent, and retrying until delivered. Results are placed as
 /// Java producers place them, so that a key finds the same partition number.
-pub fn producer(settings: &Settings) -> ClientConfig {
-    let mut config = common(settings);
+pub fn producer(settings: &Settings) -> Result<ClientConfig, Error> {
+    let mut config = common(settings)?;
     config.set("partitioner", "murmur2_random").set("compression.type", "lz4");
-    for (key, value) in &settings.producer {
+    for (key, value) in settings.producer.iter() {
         config.set(key, value);
     }
     config
@@ -213,19 +260,19 @@ pub fn producer(settings: &Settings) -> ClientConfig {
         .set("message.timeout.ms", "0")
         // The broker decides what is too large, not this client: a dead letter may be any record the broker once took.
         .set("message.max.bytes", MOST_BYTES.to_string());
-    config
+    Ok(config)
 }
 
 /// Settings of the producer of transactions. A message that is not delivered within its transaction fails with it.
-pub fn transactional_producer(settings: &Settings, transactional_id: &str) -> ClientConfig {
-    let mut config = producer(settings);
+pub fn transactional_producer(settings: &Settings, transactional_id: &str) -> Result<ClientConfig, Error> {
+    let mut config = producer(settings)?;
     // Validated with the settings.
     let timeout = settings.transaction_timeout().unwrap_or(Duration::from_secs(10)).as_millis().to_string();
     config
         .set("transactional.id", transactional_id)
         .set("transaction.timeout.ms", &timeout)
         .set("message.timeout.ms", &timeout);
-    config
+    Ok(config)
 }
 
 /// The group and the instance; without an instance a name that no other worker has, and that none has again.
@@ -234,60 +281,86 @@ pub fn transactional_id(settings: &Settings) -> String {
     format!("{}-{instance}", settings.group)
 }
 
+/// An id among those of the group's workers that none of them has: an instance has no tilde in its name.
+pub(super) fn transactional_id_of_check(settings: &Settings) -> String {
+    format!("{}-~check", settings.group)
+}
+
 /// Asks the broker for the topics, so that a wrong address or a missing topic is told at start and not by silence.
-pub fn check_topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, settings: &Settings) -> Result<(), Error> {
-    for topic in [&settings.input_topic, &settings.output_topic, &settings.dead_letter_topic] {
-        partitions(consumer, settings, topic)?;
+pub fn check_topics<C>(consumer: &BaseConsumer<C>, settings: &Settings) -> Result<(), Error>
+where
+    C: ConsumerContext + Telling,
+{
+    partitions_for(consumer, settings, Operation::Read, &settings.input_topic)?;
+    for topic in [&settings.output_topic, &settings.dead_letter_topic] {
+        partitions_for(consumer, settings, Operation::Write, topic)?;
     }
     Ok(())
 }
 
-/// The partitions of a topic; an error that says what to do where it cannot be used.
-pub fn partitions<C: ConsumerContext>(
+/// The partitions of a topic to be read; an error that says what to do where it cannot be used.
+pub fn partitions<C>(consumer: &BaseConsumer<C>, settings: &Settings, topic: &str) -> Result<Vec<i32>, Error>
+where
+    C: ConsumerContext + Telling,
+{
+    partitions_for(consumer, settings, Operation::Read, topic)
+}
+
+fn partitions_for<C>(
     consumer: &BaseConsumer<C>,
     settings: &Settings,
+    operation: Operation,
     topic: &str,
+) -> Result<Vec<i32>, Error>
+where
+    C: ConsumerContext + Telling,
+{
+    // A consumer tells only whoever polls it.
+    let listen = || while consumer.poll(LISTENING).is_some() {};
+    ask(consumer.client(), consumer.context().logged(), settings, operation, topic, listen)
+}
+
+/// Asks for the partitions of a topic that is to be read or written, and gives up as soon as it is certain that no broker
+/// lets this client in.
+pub fn ask<C: ClientContext>(
+    client: &Client<C>,
+    logged: &Logged,
+    settings: &Settings,
+    operation: Operation,
+    topic: &str,
+    listen: impl Fn(),
 ) -> Result<Vec<i32>, Error> {
-    let no_answer = |source| Error::NoAnswer { brokers: settings.brokers.clone(), source };
-    let metadata = consumer.fetch_metadata(Some(topic), CONNECT_TIMEOUT).map_err(no_answer)?;
-    let why = match metadata.topics().iter().find(|found| found.name() == topic) {
-        None => "not found".to_owned(),
-        Some(found) => match found.error() {
-            None => return Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
-            Some(error) => RDKafkaErrorCode::from(error).to_string(),
-        },
+    let metadata = metadata(client, logged, topic, listen)?;
+    let unusable = |why| Error::Topic { topic: topic.to_owned(), brokers: settings.brokers.clone(), why };
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Err(unusable("not found".to_owned()));
     };
-    Err(Error::Topic { topic: topic.to_owned(), brokers: settings.brokers.clone(), why })
-}
-
-/// librdkafka's own log lines and errors, in ours.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Logged;
-
-impl ConsumerContext for Logged {}
-
-impl ClientContext for Logged {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is no fault, though librdkafka tells it as one.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "Kafka client");
-        }
+    match found.error().map(RDKafkaErrorCode::from) {
+        None => Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(logged.denied(operation, Resource::Topic(topic))),
+        Some(error) => Err(unusable(error.to_string())),
     }
 }
 
-/// One line of librdkafka's log.
-pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::error!(target: "librdkafka", facility, "{message}");
+fn metadata<C: ClientContext>(
+    client: &Client<C>,
+    logged: &Logged,
+    topic: &str,
+    listen: impl Fn(),
+) -> Result<Metadata, Error> {
+    let (since, mut look) = (Instant::now(), FIRST_LOOK);
+    loop {
+        let left = CONNECT_TIMEOUT.saturating_sub(since.elapsed());
+        let source = match client.fetch_metadata(Some(topic), look.min(left)) {
+            Ok(metadata) => return Ok(metadata),
+            Err(source) => source,
+        };
+        std::thread::sleep(LISTENING);
+        listen();
+        if logged.is_final(since.elapsed()) || left.is_zero() {
+            return Err(logged.no_answer(source));
         }
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        look *= 2;
     }
 }
 
@@ -300,7 +373,18 @@ mod tests {
         let kafka = crate::settings::load(None).expect("the defaults are valid").kafka;
         for (record_bytes, bytes) in [(1024, 1024), (4 << 20, 64 << 20), (1 << 30, 1 << 32), (1 << 40, 1 << 40)] {
             let limits = Limits { records: 1_000_000, bytes, record_bytes };
-            consumer(&kafka, limits, Logged).expect("a consumer");
+            consumer(&kafka, limits, Logged::default()).expect("a consumer");
+        }
+    }
+
+    /// What `docs/security.md` promises is in the library that is linked.
+    #[test]
+    fn librdkafka_has_tls_every_mechanism_and_token_endpoints() {
+        let config = ClientConfig::new().create_native_config().expect("a configuration");
+        let features = config.get("builtin.features").expect("features");
+        let features: Vec<&str> = features.trim_end_matches('\0').split(',').collect();
+        for needed in ["ssl", "sasl_plain", "sasl_scram", "sasl_oauthbearer", "oidc", "zstd"] {
+            assert!(features.contains(&needed), "{needed} is not in {features:?}");
         }
     }
 }

@@ -93,11 +93,12 @@ impl Reader {
     pub fn open(settings: &Settings) -> Result<Self, Error> {
         let consumer = client::reader(settings)?;
         let topic = settings.dead_letter_topic.clone();
-        let no_answer = |source| Error::NoAnswer { brokers: settings.brokers.clone(), source };
+        let logged = std::sync::Arc::clone(consumer.context());
         let (mut ends, mut offsets) = (BTreeMap::new(), 0);
         let mut assignment = TopicPartitionList::new();
         for partition in client::partitions(&consumer, settings, &topic)? {
-            let (low, high) = consumer.fetch_watermarks(&topic, partition, ANSWER_TIMEOUT).map_err(no_answer)?;
+            let ends_of_partition = consumer.fetch_watermarks(&topic, partition, ANSWER_TIMEOUT);
+            let (low, high) = ends_of_partition.map_err(|source| logged.no_answer(source))?;
             if low < high {
                 ends.insert(partition, high);
                 offsets += high.abs_diff(low);

@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Settings;
 use super::client::{self, Error, Logged};
+use super::security::acls::Operation;
 use crate::message::Header;
 
 /// A post on its way to the broker; see [`Feeder::delivered`].
@@ -21,28 +22,25 @@ pub type Sent = DeliveryFuture;
 pub struct Feeder {
     producer: FutureProducer<Logged>,
     topic: String,
+    logged: Logged,
 }
 
 impl Feeder {
     /// Publishes to `topic` on the brokers of `settings`.
     pub fn new(settings: &Settings, topic: &str) -> Result<Self, Error> {
-        Self::with(&client::producer(settings), settings, topic)
+        Self::with(&client::producer(settings)?, settings, topic)
     }
 
     /// The same, every post by itself: a broker refuses a batch as a whole, and the fault would not be each post's own.
     pub fn one_by_one(settings: &Settings, topic: &str) -> Result<Self, Error> {
-        Self::with(client::producer(settings).set("batch.num.messages", "1"), settings, topic)
+        Self::with(client::producer(settings)?.set("batch.num.messages", "1"), settings, topic)
     }
 
     fn with(config: &ClientConfig, settings: &Settings, topic: &str) -> Result<Self, Error> {
-        let producer: FutureProducer<Logged> = config.create_with_context(Logged).map_err(Error::client)?;
-        let metadata = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30));
-        let metadata = metadata.map_err(|source| Error::NoAnswer { brokers: settings.brokers.clone(), source })?;
-        if let Some(error) = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
-            let why = rdkafka::error::RDKafkaErrorCode::from(error).to_string();
-            return Err(Error::Topic { topic: topic.to_owned(), brokers: settings.brokers.clone(), why });
-        }
-        Ok(Self { producer, topic: topic.to_owned() })
+        let logged = Logged::new(settings);
+        let producer: FutureProducer<Logged> = config.create_with_context(logged.clone()).map_err(Error::client)?;
+        client::ask(producer.client(), &logged, settings, Operation::Write, topic, || ())?;
+        Ok(Self { producer, topic: topic.to_owned(), logged })
     }
 
     /// Enqueues a post; await what is returned with [`Feeder::delivered`] to know that the broker has it.
@@ -58,19 +56,27 @@ impl Feeder {
                 Err((error, _)) if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull) => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                Err((source, _)) => return Err(Error::Publish { topic: self.topic.clone(), source }),
+                Err((source, _)) => return Err(self.logged.unpublished(&self.topic, source)),
             }
         }
     }
 
     /// Waits until the broker has a post.
     pub async fn delivered(&self, delivery: Sent) -> Result<(), Error> {
-        let failed = |source| Error::Publish { topic: self.topic.clone(), source };
+        let failed = |source| self.logged.unpublished(&self.topic, source);
         match delivery.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err((source, _))) => Err(failed(source)),
             Err(_) => Err(failed(rdkafka::error::KafkaError::Canceled)),
         }
+    }
+}
+
+impl Error {
+    /// Whether the broker, or librdkafka for it, refused a record for its size.
+    pub(crate) fn is_too_large(&self) -> bool {
+        let code = Some(rdkafka::types::RDKafkaErrorCode::MessageSizeTooLarge);
+        matches!(self, Self::Publish { source, .. } if source.rdkafka_error_code() == code)
     }
 }
 

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use super::client::{self, Error, Logged};
+use super::security::acls::{Operation, Resource};
 use super::source::headers;
 use crate::message::Header;
 
@@ -265,7 +266,7 @@ impl Follower {
     fn partitions_there(&mut self) -> Result<Vec<i32>, State> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER).map_err(|error| State {
             connected: false,
-            error: Some(format!("the brokers do not answer: {error}")),
+            error: Some(format!("the brokers do not answer: {}", self.consumer.context().why(error))),
             behind: None,
         })?;
         let found = metadata.topics().iter().find(|found| found.name() == &*self.topic);
@@ -278,6 +279,9 @@ impl Follower {
                     tracing::warn!(topic = &*self.topic, %error, "cannot let go of a topic that is gone");
                 }
                 format!("topic {} is not there yet; it is waited for", self.topic)
+            }
+            (_, Some(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
+                self.consumer.context().denied(Operation::Read, Resource::Topic(&self.topic)).to_string()
             }
             (_, Some(code)) => format!("topic {} cannot be read: {code}", self.topic),
         };

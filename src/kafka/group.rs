@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -13,14 +14,16 @@ use jiff::Timestamp;
 use rdkafka::bindings::{rd_kafka_mem_free, rd_kafka_memberid};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::backfill::Window;
+use super::client::{Logged, Telling};
 use super::lag::{Lag, Seen};
 use super::requests::Requests;
-use super::{Delivery, Settings, client};
+use super::{Delivery, Settings};
 use crate::metrics::Metrics;
 use crate::offsets::{Ledger, NextOffset, Partition, Settled};
 
@@ -36,7 +39,10 @@ pub struct Group {
     /// Whether offsets are committed here, and not within transactions.
     commits: bool,
     leaving: AtomicBool,
+    /// What is read; `None` is all.
+    window: Option<Arc<Window>>,
     requests: Requests,
+    logged: Logged,
     metrics: Arc<Metrics>,
 }
 
@@ -64,8 +70,13 @@ pub enum Settling {
 }
 
 impl Group {
-    /// A member of no partition yet; word of settled records comes by `settled`.
-    pub fn new(settings: &Settings, settled: Receiver<Settled>, metrics: Arc<Metrics>) -> Self {
+    /// A member of no partition yet; word of settled records comes by `settled`. Of a `window` nothing else is read.
+    pub fn new(
+        settings: &Settings,
+        settled: Receiver<Settled>,
+        metrics: Arc<Metrics>,
+        window: Option<Arc<Window>>,
+    ) -> Self {
         Self {
             topic: settings.input_topic.clone(),
             state: Mutex::default(),
@@ -73,7 +84,9 @@ impl Group {
             revoke_deadline: settings.revoke_deadline(),
             commits: settings.delivery == Delivery::AtLeastOnce,
             leaving: AtomicBool::new(false),
+            window,
             requests: Requests::new("consumer", &metrics),
+            logged: Logged::new(settings),
             metrics,
         }
     }
@@ -122,6 +135,20 @@ impl Group {
         (offset > expected).then_some(expected)
     }
 
+    /// What of a partition is to be read; `None` is all.
+    pub fn share(&self, partition: &Partition) -> Option<Range<i64>> {
+        self.window.as_ref().map(|window| window.share(partition.number))
+    }
+
+    /// Nothing of the partition is read from `end` on, which is committed once all before it is settled. False where that
+    /// was said before.
+    pub fn read_until(&self, partition: &Partition, end: i64) -> bool {
+        let state = &mut *self.state();
+        // What a worker of a longer window has committed is not taken back.
+        let end = state.expected.get(partition).map_or(end, |expected| end.max(*expected));
+        state.ledger.finish(partition, NextOffset(end))
+    }
+
     /// Whether the member is still the one that its partitions were assigned to. A group that misses a member forgets its id;
     /// the member comes back under another, and others may have had its partitions meanwhile. librdkafka then revokes them
     /// as lost, but keeps those of a static member that hears of it by the answer to its `JoinGroup`: so the ids are compared
@@ -157,8 +184,9 @@ impl Group {
 
     /// Commits the positions that moved; waits for the broker's answer.
     pub fn commit(&self, consumer: &BaseConsumer<Self>) {
-        let positions = self.with_ledger(|ledger| ledger.committable());
-        if positions.is_empty() || !self.commits || !self.is_unbroken(consumer) {
+        // Within transactions go the positions behind outcomes, not those where nothing more is read.
+        let positions = self.with_ledger(|ledger| if self.commits { ledger.committable() } else { ledger.finished() });
+        if positions.is_empty() || !self.is_unbroken(consumer) {
             return;
         }
         let committed = list(&positions).and_then(|list| consumer.commit(&list, CommitMode::Sync));
@@ -178,8 +206,14 @@ impl Group {
 
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
         self.show_partitions(consumer);
-        let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT);
-        let committed = committed.inspect_err(|error| tracing::warn!(%error, "cannot read committed offsets")).ok();
+        let ask = || {
+            let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT);
+            committed.inspect_err(|error| tracing::warn!(%error, "cannot read committed offsets")).ok()
+        };
+        let mut committed = ask();
+        if self.begin(consumer, committed.as_ref()) {
+            committed = ask();
+        }
         // What it keeps from before; what comes is not in it yet.
         let keeps_partitions = consumer.assignment().is_ok_and(|assignment| assignment.count() > 0);
         let member = member_id(consumer);
@@ -196,6 +230,19 @@ impl Group {
             state.ledger.assign(partition);
         }
         self.rebalanced(&mut state, "assign");
+    }
+
+    /// Commits where the window begins for the partitions that its group has not come to yet, so that reading starts there.
+    /// Their owner does, and the broker takes it from no one else: nobody's progress is overwritten. Whether there were any.
+    fn begin(&self, consumer: &BaseConsumer<Self>, committed: Option<&TopicPartitionList>) -> bool {
+        let starts = self.window.as_ref().zip(committed).map(|(window, committed)| window.starts(committed));
+        let starts = starts.unwrap_or_default();
+        if starts.is_empty() {
+            return false;
+        }
+        let begun = list(&starts).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+        let left_out = "cannot commit where the window begins; what is before it is read and left out";
+        begun.inspect_err(|error| tracing::warn!(%error, "{left_out}")).is_ok()
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) {
@@ -286,13 +333,19 @@ impl Group {
     }
 }
 
+impl Telling for Group {
+    fn logged(&self) -> &Logged {
+        &self.logged
+    }
+}
+
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        self.logged.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka consumer");
+        self.logged.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -311,49 +364,6 @@ impl ConsumerContext for Group {
             Rebalance::Revoke(revoked) => self.revoke(consumer, revoked),
             Rebalance::Error(error) => tracing::error!(%error, "rebalance failed"),
         }
-    }
-}
-
-/// The membership as transactions need it: what fences those of a worker that is no longer a member. It does not keep the
-/// consumer alive.
-#[derive(Clone)]
-pub struct Membership(Weak<BaseConsumer<Group>>);
-
-impl Membership {
-    /// Of a consumer that has subscribed.
-    pub fn of(consumer: &Arc<BaseConsumer<Group>>) -> Self {
-        Self(Arc::downgrade(consumer))
-    }
-
-    /// Whether the consumer is gone.
-    pub fn has_left(&self) -> bool {
-        self.0.strong_count() == 0
-    }
-
-    /// Whether everything assigned now was assigned to the member that it still is. Ask for the metadata before.
-    pub fn is_unbroken(&self) -> bool {
-        self.0.upgrade().is_some_and(|consumer| consumer.context().is_unbroken(&consumer))
-    }
-
-    /// The member's id and generation as of now; `None` once the consumer is gone.
-    pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.0.upgrade()?.group_metadata()
-    }
-
-    /// The group's committed positions, once no transaction over them is open; `None` where the broker does not answer.
-    pub fn committed(&self, partitions: &[Partition]) -> Option<HashMap<Partition, NextOffset>> {
-        let mut asked = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            asked.add_partition(&partition.topic, partition.number);
-        }
-        let answer = self.0.upgrade()?.committed_offsets(asked, ANSWER_TIMEOUT);
-        let answer = answer.inspect_err(|error| tracing::warn!(%error, "cannot read committed offsets")).ok()?;
-        let position = |partition: &Partition| match answer.find_partition(&partition.topic, partition.number)?.offset()
-        {
-            Offset::Offset(offset) => Some((partition.clone(), NextOffset(offset))),
-            _ => None,
-        };
-        Some(partitions.iter().filter_map(position).collect())
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Settings;
 use super::client::{self, Error, Logged};
+use super::security::acls::{Operation, Resource};
 
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -15,6 +16,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct GroupLag {
     consumer: BaseConsumer<Logged>,
     topic: String,
+    group: String,
 }
 
 impl GroupLag {
@@ -23,7 +25,11 @@ impl GroupLag {
     /// # Errors
     /// Options that make no client.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        Ok(Self { consumer: client::reader(settings)?, topic: settings.input_topic.clone() })
+        Ok(Self {
+            consumer: client::reader(settings)?,
+            topic: settings.input_topic.clone(),
+            group: settings.group.clone(),
+        })
     }
 
     /// Records behind the committed offsets, in offsets; of a partition of which nothing is committed, all it holds. Blocks.
@@ -32,10 +38,16 @@ impl GroupLag {
     /// What the brokers say, as a line.
     pub fn read(&self) -> Result<i64, String> {
         let topic = &self.topic;
-        let failed = |error: KafkaError| format!("the lag on {topic} cannot be read: {error}");
+        let failed = |error: KafkaError| format!("the lag on {topic} cannot be read: {}", self.why(error));
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER).map_err(failed)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-        let partitions = found.ok_or_else(|| format!("topic {topic} is not there"))?.partitions();
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions())) {
+            Some((None, partitions)) => partitions,
+            Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+                return Err(self.denied(Resource::Topic(topic)));
+            }
+            _ => return Err(format!("topic {topic} is not there")),
+        };
         let (mut of_group, mut ends) = (TopicPartitionList::new(), TopicPartitionList::new());
         for partition in partitions {
             of_group.add_partition(topic, partition.id());
@@ -55,5 +67,16 @@ impl GroupLag {
             lag += (offset - read).max(0);
         }
         Ok(lag)
+    }
+
+    fn why(&self, error: KafkaError) -> String {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => self.denied(Resource::Group(&self.group)),
+            _ => self.consumer.context().why(error),
+        }
+    }
+
+    fn denied(&self, resource: Resource<'_>) -> String {
+        self.consumer.context().denied(Operation::Describe, resource).to_string()
     }
 }

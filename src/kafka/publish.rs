@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 
 use super::Settings;
-use super::client::{self, Error};
+use super::client::{self, Error, Logged};
 use super::letter::{Letter, Letters, refusal};
 use super::requests::{Counted, STATISTICS_MS};
 use super::settle::Settler;
@@ -30,6 +30,7 @@ struct Publishing {
     alone: FutureProducer<Counted>,
     letters: Letters,
     settler: Settler,
+    logged: Logged,
 }
 
 /// The publishing stage.
@@ -40,12 +41,13 @@ pub struct Publisher {
 impl Publisher {
     /// Makes the producer.
     pub fn new(settings: &Settings, letters: Letters, settler: Settler) -> Result<Self, Error> {
-        let mut config = client::producer(settings);
+        let mut config = client::producer(settings)?;
         config.set("statistics.interval.ms", STATISTICS_MS);
-        let counted = || Counted::new("producer", &settler.metrics);
+        let logged = Logged::new(settings);
+        let counted = || Counted::new("producer", logged.clone(), &settler.metrics);
         let producer = config.create_with_context(counted()).map_err(Error::client)?;
         let alone = config.set("batch.num.messages", "1").create_with_context(counted()).map_err(Error::client)?;
-        Ok(Self { shared: Arc::new(Publishing { producer, alone, letters, settler }) })
+        Ok(Self { shared: Arc::new(Publishing { producer, alone, letters, settler, logged }) })
     }
 
     /// Publishes until `outcomes` closes and everything is delivered.
@@ -98,7 +100,7 @@ impl Publishing {
         let mut alone = false;
         while let Err(source) = delivered(delivery).await {
             let Some(code) = refusal(&source).filter(|_| !(alone && letter.is_last_resort())) else {
-                return Err(Error::Publish { topic: letter.topic.to_string(), source });
+                return Err(self.logged.unpublished(&letter.topic, source));
             };
             if alone {
                 letter = self.letters.reduced(&letter, &outcome, code);

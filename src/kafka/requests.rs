@@ -47,26 +47,30 @@ impl Requests {
 
 /// As [`Logged`], with its requests counted.
 #[derive(Debug)]
-pub struct Counted(Requests);
+pub struct Counted {
+    requests: Requests,
+    /// The rest of the context.
+    pub logged: Logged,
+}
 
 impl Counted {
     /// `client` is the label.
-    pub fn new(client: &str, metrics: &Metrics) -> Self {
-        Self(Requests::new(client, metrics))
+    pub fn new(client: &str, logged: Logged, metrics: &Metrics) -> Self {
+        Self { requests: Requests::new(client, metrics), logged }
     }
 }
 
 impl ClientContext for Counted {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Logged.log(level, facility, message);
+        self.logged.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Logged.error(error, reason);
+        self.logged.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.0.count(&statistics);
+        self.requests.count(&statistics);
     }
 }
 

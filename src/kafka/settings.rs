@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use super::security::Security;
 
 /// Options that delivery depends on or that are derived from other settings, and what to do instead of setting them.
 const PROTECTED: &[(&str, &str)] = &[
@@ -81,12 +84,39 @@ impl fmt::Display for GroupProtocol {
     }
 }
 
+/// librdkafka options. Some are secrets: none is told.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Options(BTreeMap<String, String>);
+
+impl Deref for Options {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Options {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.keys()).finish()
+    }
+}
+
 /// The broker, the group and the topics.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `host:port,host:port`.
     pub brokers: String,
+    /// How they are reached, where they do not let everybody in.
+    pub security: Security,
     /// Consumer group; workers of one group share the input topic.
     pub group: String,
     /// Topic the posts come from.
@@ -108,11 +138,11 @@ pub struct Settings {
     /// How long a revoked partition's records in flight may take to finish before they are dropped.
     pub revoke_deadline_seconds: u64,
     /// librdkafka options of both clients.
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// librdkafka options of the consumer alone.
-    pub consumer: BTreeMap<String, String>,
+    pub consumer: Options,
     /// librdkafka options of the producer alone.
-    pub producer: BTreeMap<String, String>,
+    pub producer: Options,
 }
 
 impl Settings {
@@ -161,9 +191,9 @@ impl Settings {
     }
 
     fn validate_options(&self) -> Result<(), String> {
-        for (section, options) in
-            [("options", &self.options), ("consumer", &self.consumer), ("producer", &self.producer)]
-        {
+        let sections = [("options", &self.options), ("consumer", &self.consumer), ("producer", &self.producer)];
+        self.security.validate(&sections)?;
+        for (section, options) in sections {
             for key in options.keys() {
                 if let Some((_, instead)) = PROTECTED.iter().find(|(protected, _)| protected == key) {
                     return Err(format!("kafka.{section}: {key} may not be set, delivery depends on it; {instead}"));

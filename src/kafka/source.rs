@@ -11,13 +11,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::Settings;
-use super::client::{self, Error};
-use super::group::{Group, Membership, Settling};
+use super::backfill::{Progress, Window};
+use super::client::{self, Error, Telling as _};
+use super::group::{Group, Settling};
+use super::membership::Membership;
+use super::security::acls::{Operation, Resource};
 use crate::budget::{Budget, Limits};
 use crate::health::Health;
 use crate::message::{Header, Headers, Origin, Position, Record, replayed_origin};
@@ -48,12 +52,15 @@ pub struct Wiring {
     pub metrics: Arc<Metrics>,
     /// Traces, where that is asked for.
     pub tracer: Option<Arc<Tracer>>,
+    /// What of the topic is read, where that is not all: the source stops by itself once the group has done it.
+    pub window: Option<Arc<Window>>,
 }
 
 /// The puller; see [`Source::run`].
 pub struct Source {
     consumer: Arc<BaseConsumer<Group>>,
     topic: Arc<str>,
+    group_name: String,
     instance: Option<String>,
     commit_interval: Duration,
     uncommitted_records: usize,
@@ -63,6 +70,7 @@ pub struct Source {
     without_room_since: Option<Instant>,
     /// Set while the partitions are paused: up to when that is counted.
     paused_since: Option<Instant>,
+    progress: Option<Progress>,
     wiring: Wiring,
 }
 
@@ -71,18 +79,28 @@ pub struct Source {
 pub struct Drained {
     /// Records pulled whose outcome was not acknowledged within the grace period; they are read again by the group.
     pub unsettled: usize,
+    /// A backfill was stopped before its group had done the window.
+    pub cut_short: bool,
 }
 
 impl Source {
     /// Connects, checks that the three topics are there and joins the group.
     pub fn connect(settings: &Settings, limits: Limits, wiring: Wiring) -> Result<Self, Error> {
-        let group = Group::new(settings, wiring.settled.clone(), Arc::clone(&wiring.metrics));
+        let window = &wiring.window;
+        let group = Group::new(settings, wiring.settled.clone(), Arc::clone(&wiring.metrics), window.clone());
+        let mut settings = settings.clone();
+        if window.is_some() {
+            // A share may end with what is no record: transaction markers, or what compaction removed.
+            settings.consumer.insert("enable.partition.eof".into(), "true".into());
+        }
+        let settings = &settings;
         let consumer = client::consumer(settings, limits, group)?;
         client::check_topics(&consumer, settings)?;
         consumer.subscribe(&[&settings.input_topic]).map_err(Error::client)?;
         Ok(Self {
             consumer: Arc::new(consumer),
             topic: settings.input_topic.as_str().into(),
+            group_name: settings.group.clone(),
             instance: settings.instance.clone(),
             commit_interval: Duration::from_millis(settings.commit_interval_ms),
             uncommitted_records: settings.uncommitted_records,
@@ -90,6 +108,7 @@ impl Source {
             patience: settings.patience(),
             without_room_since: None,
             paused_since: None,
+            progress: wiring.window.clone().map(Progress::new),
             wiring,
         })
     }
@@ -116,6 +135,12 @@ impl Source {
                 break;
             }
             self.commit_now_and_then();
+            if self.is_done() {
+                tracing::info!("backfill: the group has done the window");
+                self.wiring.stop.store(true, Ordering::Relaxed);
+                self.progress = None;
+                break;
+            }
             if self.group().take_broken() {
                 self.join_anew()?;
             }
@@ -154,6 +179,18 @@ impl Source {
         }
     }
 
+    /// Whether the group has done the whole window of a backfill: asked for often once nothing is left to do here.
+    fn is_done(&mut self) -> bool {
+        let Some(progress) = &mut self.progress else { return false };
+        let group = self.consumer.context();
+        let waits = group.with_ledger(|ledger| ledger.is_finished());
+        if !progress.is_due(waits) {
+            return false;
+        }
+        group.commit(&self.consumer);
+        progress.is_done(&self.consumer)
+    }
+
     /// Gives everything up and joins as if for the first time.
     fn join_anew(&self) -> Result<(), Error> {
         tracing::warn!("the group had given this worker up meanwhile; joining anew, since others had its partitions");
@@ -176,9 +213,35 @@ impl Source {
                     _ => Error::Fatal(reason),
                 });
             }
-            // librdkafka retries these by itself.
-            Some(Err(error)) => tracing::warn!(%error, "cannot poll for now"),
+            Some(Err(KafkaError::PartitionEOF(number))) => {
+                self.is_in_window(&Partition { topic: Arc::clone(&self.topic), number }, i64::MAX);
+            }
+            Some(Err(error)) => return self.cannot_poll(&error),
         }
+        Ok(())
+    }
+
+    /// librdkafka tries again by itself. What is not permitted ends a worker that never was: nobody relies on it yet, and whoever
+    /// starts it should be told. One that has pulled something waits for the permission to come back.
+    fn cannot_poll(&self, error: &KafkaError) -> Result<(), Error> {
+        let logged = self.group().logged();
+        let denied = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                logged.denied(Operation::Read, Resource::Group(&self.group_name))
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                logged.denied(Operation::Read, Resource::Topic(&self.topic))
+            }
+            // Told by the context already, where it is about the connection.
+            _ => {
+                tracing::warn!(%error, "cannot poll for now");
+                return Ok(());
+            }
+        };
+        if self.wiring.metrics.records.get() == 0 {
+            return Err(denied);
+        }
+        tracing::warn!("{denied}");
         Ok(())
     }
 
@@ -186,6 +249,9 @@ impl Source {
     fn pull(&self, message: &BorrowedMessage<'_>) {
         let offset = message.offset();
         let partition = Partition { topic: Arc::clone(&self.topic), number: message.partition() };
+        if !self.is_in_window(&partition, offset) {
+            return;
+        }
         self.tell_lost(&partition, offset);
         let timestamp = message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let at = timestamp.unwrap_or_else(Timestamp::now).as_millisecond();
@@ -209,10 +275,28 @@ impl Source {
             headers,
             timestamp,
             fetched: None,
+            schema: None,
             span,
         };
         // Only fails when the pipeline is gone, which the worker notices by itself.
         let _ = self.wiring.records.send(record);
+    }
+
+    /// Whether a record is to be scored. The first one behind a backfill's share of the partition ends that, as does the
+    /// partition's own end.
+    fn is_in_window(&self, partition: &Partition, offset: i64) -> bool {
+        let Some(share) = self.group().share(partition) else { return true };
+        if offset >= share.end {
+            if self.group().read_until(partition, share.end) {
+                self.tell_lost(partition, share.end);
+            }
+            let mut finished = TopicPartitionList::new();
+            finished.add_partition(&partition.topic, partition.number);
+            if let Err(error) = self.consumer.pause(&finished) {
+                tracing::warn!(%error, "cannot pause what is done");
+            }
+        }
+        share.contains(&offset)
     }
 
     /// Counts the records that retention removed between the group's position and the first record still there.
@@ -286,7 +370,7 @@ impl Source {
             if unsettled == 0 || closed || Instant::now() >= deadline {
                 self.group().commit(&self.consumer);
                 self.group().wait_no_more();
-                return Ok(Drained { unsettled });
+                return Ok(Drained { unsettled, cut_short: self.progress.is_some() });
             }
             if self.group().take_assignment_changed() {
                 self.pause();

@@ -36,7 +36,7 @@ impl Topics {
     /// # Errors
     /// Options that make no client.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        let admin = client::producer(settings).create_with_context(Logged).map_err(Error::client)?;
+        let admin = client::producer(settings)?.create_with_context(Logged::new(settings)).map_err(Error::client)?;
         Ok(Self { admin, consumer: client::reader(settings)?, brokers: settings.brokers.clone() })
     }
 
@@ -112,7 +112,7 @@ impl Topics {
     }
 
     fn no_answer(&self, source: rdkafka::error::KafkaError) -> Error {
-        Error::NoAnswer { brokers: self.brokers.clone(), source }
+        self.consumer.context().no_answer(source)
     }
 
     fn unusable(&self, topic: &str, why: &str) -> Error {

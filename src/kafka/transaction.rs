@@ -27,10 +27,11 @@ use tokio::time::timeout_at;
 pub(super) use self::failure::is_denied;
 use self::failure::{Deliveries, Failure, STUCK, is_retriable, sorted};
 use super::Settings;
-use super::client::{self, Error};
-use super::group::Membership;
+use super::client::{self, Error, Logged};
 use super::letter::{Letter, Letters};
+use super::membership::Membership;
 use super::requests::STATISTICS_MS;
+use super::security::acls::{Operation, Resource};
 use super::settle::Settler;
 use crate::message::Outcome;
 use crate::metrics::Metrics;
@@ -343,14 +344,18 @@ fn offsets(held: &[Held]) -> Vec<(Partition, NextOffset)> {
 }
 
 fn connect(settings: &Settings, id: &str, metrics: &Metrics, timeout: Duration) -> Result<Transactional, Error> {
-    let mut config = client::transactional_producer(settings, id);
+    let mut config = client::transactional_producer(settings, id)?;
     config.set("statistics.interval.ms", STATISTICS_MS);
-    let producer = config.create_with_context(Deliveries::new(metrics));
+    let logged = Logged::new(settings);
+    let producer = config.create_with_context(Deliveries::new(logged.clone(), metrics));
     let producer: Transactional = producer.map_err(Error::client)?;
     match producer.init_transactions(timeout) {
         Ok(()) => Ok(producer),
         Err(source) if is_retriable(&source) => {
             Err(Error::NoTransactions { brokers: settings.brokers.clone(), source })
+        }
+        Err(source) if source.rdkafka_error_code() == Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
+            Err(logged.denied(Operation::Write, Resource::TransactionalId(id)))
         }
         Err(source) => Err(Error::Transactions {
             brokers: settings.brokers.clone(),
@@ -365,7 +370,8 @@ mod tests {
     use super::*;
 
     fn producer() -> Arc<Transactional> {
-        let producer = rdkafka::ClientConfig::new().create_with_context(Deliveries::new(&Metrics::new()));
+        let producer =
+            rdkafka::ClientConfig::new().create_with_context(Deliveries::new(Logged::default(), &Metrics::new()));
         Arc::new(producer.expect("a producer without a broker"))
     }
 

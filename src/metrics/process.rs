@@ -100,8 +100,13 @@ fn started() -> Option<f64> {
     Some(booted + Stat::read()?.started_seconds)
 }
 
+/// What this process has taken, in bytes; `None` where the system tells nothing.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    u64::try_from(Stat::read()?.resident_bytes).ok()
+}
+
 /// Bytes; `None` where the system tells nothing.
-fn memory_limit() -> Option<u64> {
+pub(crate) fn memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|info| {
         let kibibytes: u64 = info.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok()?;

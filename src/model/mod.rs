@@ -26,7 +26,7 @@ use ndarray::ArrayView1;
 pub use self::bundle::{Bundle, BundleError, Field, Image, InferredBy, Label, Precision, Tagger};
 pub use self::error::ModelError;
 pub use self::rerun::{Answer, Rerun, Variation};
-pub use self::runtime::rest;
+pub use self::runtime::{library, rest};
 pub use self::settings::{Provider, Settings};
 pub use self::worker::score;
 

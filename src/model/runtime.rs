@@ -46,6 +46,17 @@ pub(super) fn environment(settings: &Settings) -> Result<Environment, ModelError
     Ok(environment)
 }
 
+/// Loads the library and tells where it was found and what it says of its build.
+///
+/// # Errors
+/// Where there is none that can be used.
+pub fn library(settings: &Settings) -> Result<String, ModelError> {
+    environment(settings)?;
+    let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = loaded.as_ref().map(|loaded| loaded.path.display().to_string()).unwrap_or_default();
+    Ok(format!("{path} ({})", ort::info()))
+}
+
 fn reuse(path: &Path, environment: &Environment, settings: &Settings) -> Result<Environment, ModelError> {
     match settings.onnxruntime.as_deref().map(absolute) {
         Some(other) if other != path => Err(ModelError::Library(format!(

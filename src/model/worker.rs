@@ -210,6 +210,7 @@ mod tests {
                 headers: vec![],
                 timestamp: None,
                 fetched: None,
+                schema: None,
                 span: None,
             },
             facts: Facts { id: "post".into(), source: None, published_at: None, tags },

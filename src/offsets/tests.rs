@@ -263,3 +263,25 @@ proptest! {
         prop_assert_eq!(world.ledger.unsettled(), 0);
     }
 }
+
+#[test]
+fn a_partition_read_to_its_end_is_committed_there_once_everything_before_is_settled() {
+    let mut ledger = Ledger::default();
+    ledger.assign(partition(0));
+    ledger.assign(partition(1));
+    let [first, second] = [10, 11].map(|offset| deliver(&mut ledger, offset));
+    ledger.settle(&first);
+    assert!(ledger.finish(&partition(0), NextOffset(20)), "12 to 19 are no records");
+    assert!(!ledger.finish(&partition(0), NextOffset(21)), "only once");
+    assert_eq!((ledger.committable(), ledger.finished()), (vec![(partition(0), NextOffset(11))], vec![]));
+    ledger.settle(&second);
+    assert_eq!(ledger.finished(), vec![(partition(0), NextOffset(20))]);
+    assert_eq!(ledger.finished(), ledger.committable());
+    assert!(!ledger.is_finished(), "the other one goes on");
+    ledger.finish(&partition(1), NextOffset(5));
+    assert!(ledger.is_finished());
+    ledger.committed(&ledger.finished());
+    assert!(ledger.finished().is_empty());
+    ledger.assign(partition(0));
+    assert!(!ledger.is_finished(), "assigned anew, it is read anew");
+}

@@ -104,7 +104,7 @@ fn result(topics: &Topics, offset: usize, minutes_ago: i64) -> TestPost {
 
 /// Publishes to the results topic.
 fn publish(topics: &Topics, posts: &[TestPost]) {
-    let results = Topics { brokers: topics.brokers.clone(), name: topics.output(), partitions: topics.partitions };
+    let results = Topics::of(topics.brokers.clone(), topics.output(), topics.partitions);
     results.feed(posts);
 }
 
@@ -157,7 +157,7 @@ async fn a_dashboard_killed_over_and_over_counts_every_post_once() {
     let store = folder.path().join("store");
     let fed = results(&topics, 0..30_000);
     let feeding = std::thread::spawn({
-        let topics = Topics { brokers: topics.brokers.clone(), name: topics.name.clone(), partitions: 3 };
+        let topics = Topics::of(topics.brokers.clone(), topics.name.clone(), 3);
         move || fed.chunks(3000).for_each(|posts| publish(&topics, posts))
     });
     for _ in 0..4 {
@@ -222,7 +222,7 @@ async fn numbers_are_those_of_the_topic_and_every_view_agrees() {
     publish(&topics, &fed);
     // Older than what is kept.
     publish(&topics, &[result(&topics, 200, 91 * 24 * 60)]);
-    let letters = Topics { brokers: topics.brokers.clone(), name: topics.dead_letters(), partitions: 2 };
+    let letters = Topics::of(topics.brokers.clone(), topics.dead_letters(), 2);
     let letter = |key: &str, headers: &[(&str, &str)]| TestPost {
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect(),
         ..TestPost::raw(key, b"{")

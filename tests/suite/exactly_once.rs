@@ -162,7 +162,7 @@ async fn a_second_worker_of_the_same_name_takes_the_place_of_the_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_without_transactions_is_told_with_the_fix() {
     let broker = MockCluster::new(1).expect("a broker");
-    let topics = Topics { brokers: broker.bootstrap_servers(), name: "posts".into(), partitions: 1 };
+    let topics = Topics::of(broker.bootstrap_servers(), "posts".into(), 1);
     for topic in [topics.name.clone(), topics.output(), topics.dead_letters()] {
         broker.create_topic(&topic, 1, 1).expect("created");
     }
@@ -177,7 +177,7 @@ async fn a_broker_without_transactions_is_told_with_the_fix() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_its_group_had_forgotten_joins_anew() {
     let broker = MockCluster::new(1).expect("a broker");
-    let topics = Topics { brokers: broker.bootstrap_servers(), name: "posts".into(), partitions: 4 };
+    let topics = Topics::of(broker.bootstrap_servers(), "posts".into(), 4);
     for topic in [topics.name.clone(), topics.output(), topics.dead_letters()] {
         broker.create_topic(&topic, 4, 1).expect("created");
     }

@@ -69,6 +69,8 @@ fn links_lead_somewhere() {
         ("CHANGELOG.md", ""),
         ("CONTRIBUTING.md", ""),
         ("docs/attach.md", "docs/"),
+        ("docs/backfill.md", "docs/"),
+        ("docs/check.md", "docs/"),
         ("docs/bundle.md", "docs/"),
         ("docs/evaluation.md", "docs/"),
         ("docs/dashboard.md", "docs/"),

@@ -9,7 +9,7 @@ use sentistream::worker::Worker;
 use crate::end_to_end::{joined, joined_with, origin_of, stop};
 use crate::support::kafka::Topics;
 use crate::support::photos::posts;
-use crate::support::wait_until_async;
+use crate::support::{repository, wait_until_async};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make test"]
@@ -109,4 +109,40 @@ async fn from_one_worker_to_three_and_back_exactly_once() {
         settings
     })
     .await;
+}
+
+/// What `deploy/kubernetes` and `deploy/systemd` build on: a named worker that is stopped and comes back moves no partition.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: make test"]
+async fn a_rollout_of_named_workers_moves_nothing() {
+    let topics = Topics::create("rollout", 4).await;
+    let deployed =
+        sentistream::settings::load(Some(&repository("deploy/kubernetes/base/settings.yaml"))).expect("settings");
+    let named = |number: usize| {
+        let mut settings = topics.settings();
+        settings.kafka.instance = Some(format!("sentistream-worker-{number}"));
+        settings.kafka.consumer = deployed.kafka.consumer.clone();
+        settings
+    };
+    let mut workers = joined_with(&topics, vec![named(0), named(1)]).await;
+    let seen = |worker: &Worker| {
+        ["assign", "revoke", "lost", "broken"].map(|kind| worker.metrics.rebalances.with_label_values(&[kind]).get())
+    };
+    let fed = posts("post", 80);
+    let (first, rest) = fed.split_at(40);
+    topics.feed(first);
+    topics.wait_for_committed_outcomes(first.len()).await;
+    let before = seen(&workers[0]);
+
+    let leaving = workers.pop().expect("the second");
+    leaving.stopper().stop();
+    assert_eq!(leaving.drained().await.expect("drains").unsettled, 0);
+    topics.feed(rest);
+    workers.push(Worker::start(&named(1)).await.expect("starts"));
+    // Half of the posts are on its partitions: they come only when it has them back.
+    topics.wait_for_committed_outcomes(fed.len()).await;
+    assert_eq!(workers[1].metrics.assigned_partitions.get(), 2);
+    assert_eq!(seen(&workers[0]), before, "the other one sees no rebalance");
+    stop(workers).await;
+    assert_eq!(topics.read_all(&topics.output()).len(), fed.len(), "nothing is scored twice");
 }

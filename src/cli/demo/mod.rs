@@ -20,6 +20,7 @@ use self::stream::{Posts, Stream};
 use super::{Common, Ended, printable};
 use crate::dashboard::Dashboard;
 use crate::kafka::embedded::EmbeddedBroker;
+use crate::kafka::security::Security;
 use crate::posts::{self, Encoding, Reading};
 use crate::settings::Settings;
 use crate::worker::Worker;
@@ -83,6 +84,8 @@ pub async fn run(mut settings: Settings, arguments: &Arguments) -> Result<Ended>
     say("starting a broker inside this process ...");
     let broker = EmbeddedBroker::start(&topics, 1)?;
     kafka.brokers = broker.brokers();
+    // That of another broker.
+    kafka.security = Security::default();
     settings.admin.listen = None;
     let (dashboard, _store) = dashboard(&mut settings).await?;
     let address = format!("dashboard: http://{}/?range=3d", dashboard.address);

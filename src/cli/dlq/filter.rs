@@ -1,8 +1,9 @@
 //! Which dead letters are meant.
 
 use clap::Args;
-use jiff::{Span, SpanRelativeTo, Timestamp};
+use jiff::Timestamp;
 
+use super::super::moment::moment;
 use crate::error::Reason;
 use crate::kafka::dead_letters::DeadLetter;
 use crate::message::Origin;
@@ -40,19 +41,6 @@ fn origin(text: &str) -> Result<Origin, String> {
     Origin::parse(text).ok_or_else(|| "give topic/partition/offset, such as posts/3/81723".into())
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
-    moment_before(text, Timestamp::now())
-}
-
-fn moment_before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(moment) = text.parse() {
-        return Ok(moment);
-    }
-    let age = text.parse::<Span>().and_then(|age| age.abs().to_duration(SpanRelativeTo::days_are_24_hours()));
-    age.and_then(|age| now.checked_sub(age))
-        .map_err(|_| "give a time such as 2026-11-24T09:00:00Z, or an age such as 90m, 2h or 3d".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::letter;
@@ -85,19 +73,6 @@ mod tests {
             Filter { until: Some(at("2026-11-24T09:00:00Z")), ..filter() },
         ] {
             assert!(!wrong.matches(&letter), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_time_is_given_as_itself_or_as_an_age() {
-        let now = at("2026-11-24T12:00:00Z");
-        let moment = |text| moment_before(text, now).map(|moment| moment.to_string());
-        assert_eq!(moment("2026-11-24T09:30:00+01:00").as_deref(), Ok("2026-11-24T08:30:00Z"));
-        assert_eq!(moment("90m").as_deref(), Ok("2026-11-24T10:30:00Z"));
-        assert_eq!(moment("3d").as_deref(), Ok("2026-11-21T12:00:00Z"));
-        assert_eq!(moment("1w 2h").as_deref(), Ok("2026-11-17T10:00:00Z"));
-        for wrong in ["", "yesterday", "2", "1mo", "2026-11-24"] {
-            assert!(moment(wrong).is_err_and(|said| said.contains("2h")), "{wrong:?}");
         }
     }
 }

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+use super::fields::{base64, check_lists, object, string};
 use super::mapping::{Field, Found, Mapping};
-use super::{base64, check_lists, fetched, id, object, published_at, string};
+use super::{Attributes, fetched, id, published_at};
 use crate::decode::Settings;
 use crate::decode::json::{self, bad_field};
 use crate::error::{Reason, Refusal};
@@ -26,6 +27,7 @@ struct Mapped<'a> {
 pub(super) fn read(
     record: &Record,
     json: &str,
+    beside: Attributes<'_>,
     mapping: &Mapping,
     settings: &Settings,
     by_url: impl FnOnce(&str) -> Option<Bytes>,
@@ -40,11 +42,15 @@ pub(super) fn read(
         taken_at: mapped.text(Field::TakenAt)?.unwrap_or_default(),
     };
     check_lists(&metadata, [mapping.pointer(Field::Tags), mapping.pointer(Field::Objects)], settings)?;
+    let source = beside.source(mapped.text(Field::Source)?, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(mapped.id()?.map(Into::into), record)?,
-            source: mapped.text(Field::Source)?.filter(|source| !source.is_empty()),
-            published_at: mapped.published_at(record)?,
+            id: id(mapped.id()?.map(Into::into).or(beside.id), record)?,
+            source,
+            published_at: match mapped.published_at(record)? {
+                Some(time) => Some(time),
+                None => published_at(beside.time, record)?,
+            },
             tags: Vec::new(),
         },
         image: mapped.image(by_url)?,
@@ -85,7 +91,7 @@ impl Mapped<'_> {
                 .and_then(|since| Timestamp::UNIX_EPOCH.checked_add(since).ok());
             time.map(Some).ok_or_else(|| bad_field(format!("{path} must be a time: RFC 3339, or seconds since 1970")))
         };
-        self.one(Field::PublishedAt, read).map(|time| time.flatten().or(record.timestamp))
+        self.one(Field::PublishedAt, read).map(Option::flatten)
     }
 
     fn image(&self, by_url: impl FnOnce(&str) -> Option<Bytes>) -> Result<Bytes, Refusal> {

@@ -237,3 +237,105 @@ fn control_characters_are_harmless() {
     let post = read_post(&with(r#""id": "a\u0000b", "metadata": {"caption": "\u0000\u001b[31m"}"#)).expect("a post");
     assert_eq!((post.facts.id.as_str(), post.metadata.caption.as_str()), ("a\0b", "\0\u{1b}[31m"));
 }
+
+/// A CloudEvent in structured mode.
+fn event(value: &str) -> Record {
+    with_header(record(value.to_owned()), "content-type", "application/cloudevents+json; charset=UTF-8")
+}
+
+#[test]
+fn an_event_that_holds_a_post_tells_what_the_post_does_not() {
+    let post = read_post(&event(
+        r#"{"specversion": "1.0", "type": "post", "id": "event", "source": "/feed", "time": "2026-11-23T09:00:00Z",
+            "datacontenttype": "application/json", "data": {"image": {"data": "AAEC"}, "metadata": {"caption": "hello"}}}"#,
+    ))
+    .expect("a post");
+    assert_eq!((post.facts.id.as_str(), post.facts.source.as_deref()), ("event", Some("/feed")));
+    assert_eq!(post.facts.published_at, "2026-11-23T09:00:00Z".parse().ok());
+    assert_eq!((post.metadata.caption.as_str(), post.image.as_ref()), ("hello", [0, 1, 2].as_slice()));
+    let post = read_post(&event(
+        r#"{"specversion": "1.0", "id": "event", "source": "/feed", "time": "never", "data":
+            {"id": "own", "source": "mine", "published_at": "2026-11-24T09:00:00Z", "image": {"data": "AAEC"}}}"#,
+    ))
+    .expect("a post");
+    assert_eq!((post.facts.id.as_str(), post.facts.source.as_deref()), ("own", Some("mine")));
+    assert_eq!(post.facts.published_at, "2026-11-24T09:00:00Z".parse().ok());
+}
+
+#[test]
+fn an_event_that_holds_an_image_has_its_metadata_in_an_attribute() {
+    let post = read_post(&event(
+        r#"{"specversion": "1.0", "id": "event", "source": "/feed", "datacontenttype": "image/png", "data_base64": "AAEC",
+            "metadata": "{\"caption\": \"hello\"}"}"#,
+    ))
+    .expect("a post");
+    assert_eq!((post.facts.id.as_str(), post.metadata.caption.as_str()), ("event", "hello"));
+    assert_eq!(post.image.as_ref(), [0, 1, 2]);
+    let bare = r#"{"specversion": "1.0", "datacontenttype": "image/png", "data_base64": "AAEC"}"#;
+    assert_eq!(read_post(&event(bare)).expect("a post").facts.id, "posts/3/81723");
+}
+
+#[test]
+fn events_that_are_wrong_are_named() {
+    for (fields, refusal) in [
+        (r#""specversion": "0.3", "data": {}"#, "bad_field: specversion must be \"1.0\""),
+        (r#""data": {}"#, "bad_field: specversion must be \"1.0\""),
+        (r#""specversion": "1.0", "id": 7, "data": {}"#, "bad_field: id must be a string"),
+        (r#""specversion": "1.0", "id": "", "data": {"image": {"data": "AAEC"}}"#, "bad_field: id is empty"),
+        (r#""specversion": "1.0""#, "no_image: the event has no data"),
+        (r#""specversion": "1.0", "data": "text""#, "bad_field: data must be an object"),
+        (r#""specversion": "1.0", "data": {}, "data_base64": "AAEC""#, "bad_field: an event must have one of"),
+        (r#""specversion": "1.0", "data_base64": "AAEC""#, "unsupported_content_type: the event's datacontenttype is"),
+        (r#""specversion": "1.0", "datacontenttype": "text/xml", "data": "<a>""#, "unsupported_content_type: "),
+        (r#""specversion": "1.0", "datacontenttype": "image/png", "data": {}"#, "unsupported_content_type: "),
+        (r#""specversion": "1.0", "datacontenttype": "image/png""#, "no_image: the event has no data_base64"),
+        (
+            r#""specversion": "1.0", "datacontenttype": "image/png", "data_base64": "AAEC", "metadata": {}"#,
+            "bad_field: metadata must be a string",
+        ),
+        (
+            r#""specversion": "1.0", "datacontenttype": "image/png", "data_base64": "AAEC", "metadata": "{""#,
+            "not_json: the attribute metadata is not JSON",
+        ),
+        (r#""specversion": "1.0", "time": "today", "data": {"image": {"data": "AAEC"}}"#, "bad_field: published_at"),
+    ] {
+        let refused = refused(&event(&format!("{{{fields}}}")));
+        assert!(refused.starts_with(refusal), "{fields}: {refused}");
+    }
+    assert!(refused(&event("[]")).starts_with("not_json: "));
+    let batch = with_header(record("[]"), "content-type", "application/cloudevents-batch+json");
+    assert!(refused(&batch).contains("send each event of the batch as a record of its own"));
+}
+
+#[test]
+fn headers_tell_what_a_json_post_does_not() {
+    let mut post = with_header(with(r#""x": 0"#), "ce_id", "event");
+    post = with_header(post, "ce_source", "/feed");
+    post = with_header(post, "ce_time", "2026-11-23T09:00:00Z");
+    let read = read_post(&post).expect("a post");
+    assert_eq!((read.facts.id.as_str(), read.facts.source.as_deref()), ("event", Some("/feed")));
+    assert_eq!(read.facts.published_at, "2026-11-23T09:00:00Z".parse().ok());
+    let own = with_header(with(r#""id": "own""#), "ce_id", "event");
+    assert_eq!(read_post(&own).expect("a post").facts.id, "own");
+}
+
+/// A schema that every value is JSON by, behind its first byte.
+#[derive(Debug)]
+struct Behind;
+
+impl crate::message::Encoding for Behind {
+    fn json(&self, value: &[u8]) -> Result<Vec<u8>, Refusal> {
+        Ok(value.get(1..).unwrap_or_default().to_vec())
+    }
+}
+
+#[test]
+fn what_is_written_by_a_schema_is_read_as_the_json_that_it_is() {
+    let mut post = with_header(record("\0{\"image\": {\"data\": \"AAEC\"}}"), "ce_id", "event");
+    let refused = refused(&post);
+    assert!(refused.starts_with("not_json: ") && refused.ends_with("set decode.registry"), "{refused}");
+    post = with_header(post, "content-type", "application/avro");
+    post.schema = Some(std::sync::Arc::new(Behind));
+    let read = read_post(&post).expect("a post");
+    assert_eq!((read.facts.id.as_str(), read.image.as_ref()), ("event", [0, 1, 2].as_slice()));
+}

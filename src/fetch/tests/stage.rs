@@ -27,7 +27,7 @@ fn record(assignment: &Arc<Assignment>, value: &str) -> Record {
         pulled_at: Instant::now(),
     };
     let value = (!value.is_empty()).then(|| Bytes::copy_from_slice(value.as_bytes()));
-    Record { position, key: None, value, headers: vec![], timestamp: None, fetched: None, span: None }
+    Record { position, key: None, value, headers: vec![], timestamp: None, fetched: None, schema: None, span: None }
 }
 
 struct Running {

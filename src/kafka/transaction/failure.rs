@@ -85,14 +85,16 @@ pub(in crate::kafka) const fn is_denied(code: RDKafkaErrorCode) -> bool {
 /// Errors of deliveries, which come on librdkafka's thread.
 #[derive(Debug)]
 pub(super) struct Deliveries {
+    /// The rest of the context.
+    pub(super) logged: Logged,
     failed: Mutex<Vec<(usize, KafkaError, String)>>,
     requests: Requests,
 }
 
 impl Deliveries {
     /// None yet.
-    pub(super) fn new(metrics: &Metrics) -> Self {
-        Self { failed: Mutex::default(), requests: Requests::new("producer", metrics) }
+    pub(super) fn new(logged: Logged, metrics: &Metrics) -> Self {
+        Self { logged, failed: Mutex::default(), requests: Requests::new("producer", metrics) }
     }
 
     /// Forgets the deliveries of the last transaction.
@@ -109,7 +111,7 @@ impl Deliveries {
         }
         let denied = failed.iter().find(|(_, error, _)| error.rdkafka_error_code().is_some_and(is_denied));
         if let Some((_, source, topic)) = denied {
-            return Some(Failure::Permanent(Error::Publish { topic: topic.clone(), source: source.clone() }));
+            return Some(Failure::Permanent(self.logged.unpublished(topic, source.clone())));
         }
         failed.first().map(|(_, error, _)| sorted(error.clone()))
     }
@@ -117,11 +119,11 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Logged.log(level, facility, message);
+        self.logged.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Logged.error(error, reason);
+        self.logged.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -147,7 +149,7 @@ mod tests {
     fn failed(errors: &[RDKafkaErrorCode]) -> Option<Failure> {
         let error =
             |(place, code): (usize, &RDKafkaErrorCode)| (place, KafkaError::MessageProduction(*code), "t".into());
-        let deliveries = Deliveries::new(&Metrics::new());
+        let deliveries = Deliveries::new(Logged::default(), &Metrics::new());
         deliveries.failed.lock().expect("not poisoned").extend(errors.iter().enumerate().map(error));
         deliveries.failure()
     }

@@ -140,6 +140,7 @@ impl Decoding {
             headers,
             timestamp: None,
             fetched: None,
+            schema: None,
             span: None,
         }
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{assert_quiet, link, shows, texts};
+use super::{assert_quiet, shows, texts};
 use crate::support::browser::{Browser, DESKTOP, PHONE};
 use crate::support::kafka::Topics;
 use crate::support::served::Served;
@@ -137,7 +137,8 @@ async fn assert_keys(browser: &Browser, posts: usize) {
 async fn assert_choices(browser: &Browser, posts: usize) {
     browser.click("#labels .legend button").await;
     browser.wait_for("the address has the label", "location.search.includes('label=negative')").await;
-    assert!(link(browser, "#export-posts-csv").await.contains("label=negative"));
+    let exported = "document.getElementById('export-posts-csv').href.includes('label=negative')";
+    browser.wait_for("what is saved has it too", exported).await;
     browser.click("#view-count").await;
     browser.wait_for("counts", "location.search.includes('view=count')").await;
     browser.click("#labels details.table summary").await;

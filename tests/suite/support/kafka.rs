@@ -21,6 +21,8 @@ pub struct Topics {
     pub brokers: String,
     pub name: String,
     pub partitions: i32,
+    /// librdkafka options of the test's own clients.
+    options: Vec<(String, String)>,
 }
 
 /// A record read back.
@@ -66,8 +68,27 @@ impl Topics {
         input_settings: &[(&str, &str)],
         replicas: &[i32],
     ) -> Self {
+        Self::named(vec![], brokers, test, partitions).made(input_settings, replicas).await
+    }
+
+    /// Topics that are there already.
+    pub fn of(brokers: String, name: String, partitions: i32) -> Self {
+        Self { brokers, name, partitions, options: vec![] }
+    }
+
+    /// As [`Self::create_on`], by clients with these librdkafka options.
+    pub async fn create_as(options: Vec<(String, String)>, brokers: String, test: &str, partitions: i32) -> Self {
+        Self::named(options, brokers, test, partitions).made(&[], &[]).await
+    }
+
+    fn named(options: Vec<(String, String)>, brokers: String, test: &str, partitions: i32) -> Self {
         let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
-        let topics = Self { brokers, name: format!("{test}-{}-{nanoseconds}", std::process::id()), partitions };
+        Self { brokers, name: format!("{test}-{}-{nanoseconds}", std::process::id()), partitions, options }
+    }
+
+    async fn made(self, input_settings: &[(&str, &str)], replicas: &[i32]) -> Self {
+        let partitions = self.partitions;
+        let topics = self;
         let mut input = NewTopic::new(&topics.name, partitions, TopicReplication::Fixed(1));
         for (key, value) in input_settings {
             input = input.set(key, value);
@@ -111,6 +132,9 @@ impl Topics {
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
+        for (key, value) in &self.options {
+            config.set(key, value);
+        }
         config
     }
 

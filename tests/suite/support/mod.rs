@@ -4,13 +4,17 @@ pub mod broker;
 pub mod browser;
 #[path = "../../fuzz/src/lib.rs"]
 pub mod decoding;
+pub mod feeding;
 pub mod hostile;
 pub mod kafka;
 pub mod npm;
 pub mod photos;
 pub mod process;
+pub mod registry;
+pub mod secured;
 pub mod served;
 pub mod story;
+pub mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -60,7 +60,14 @@ impl WorkerProcess {
             environment.iter().find(|(key, _)| key == "SENTISTREAM_TEST_CONFIG").map(|(_, path)| path.as_str());
         let mut arguments = vec!["run"];
         arguments.extend(config.into_iter().flat_map(|path| ["--config", path]));
-        let mut command = sentistream(&arguments);
+        let worker = Self::start_with(&arguments, environment);
+        worker.wait_for_log("joining the group");
+        worker
+    }
+
+    /// Starts the binary.
+    pub fn start_with(arguments: &[&str], environment: &[(String, String)]) -> Self {
+        let mut command = sentistream(arguments);
         command.envs(environment.iter().map(|(key, value)| (key, value)));
         let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -70,9 +77,7 @@ impl WorkerProcess {
                 lines.lock().expect("not poisoned").push(line);
             }
         });
-        let worker = Self { child, log };
-        worker.wait_for_log("joining the group");
-        worker
+        Self { child, log }
     }
 
     /// Waits for a line that contains `text` and returns it.

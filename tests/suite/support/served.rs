@@ -20,10 +20,14 @@ pub struct Served {
 impl Served {
     /// Starts it and waits until it answers.
     pub fn start(topics: &Topics, more: &[(&str, &str)]) -> Self {
+        Self::of(topics.environment(), more)
+    }
+
+    /// The same in this environment.
+    pub fn of(mut environment: Vec<(String, String)>, more: &[(&str, &str)]) -> Self {
         let [port] = free_ports();
         let address = format!("127.0.0.1:{port}");
         let store = tempfile::tempdir().expect("a folder");
-        let mut environment = topics.environment();
         let mut set =
             |key: &str, value: &str| environment.push((format!("SENTISTREAM__DASHBOARD__{key}"), value.to_owned()));
         set("LISTEN", &address);

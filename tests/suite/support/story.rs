@@ -40,11 +40,12 @@ pub fn result(id: &str, offset: usize, at: Timestamp, polarity: f64, more: &Valu
     TestPost::raw(id, result.to_string().as_bytes())
 }
 
-/// The whole story up to now, oldest first.
+/// The whole story up to now, oldest first. It begins a little less than three days ago: what is shown of three days begins
+/// with a whole step, and goes on while a test looks at it.
 pub fn told(now: Timestamp) -> Vec<TestPost> {
     let mut random = Rng::with_seed(7);
     let mut story = Vec::new();
-    let mut minutes = 72 * 60;
+    let mut minutes = 71 * 60;
     while minutes > 0 {
         let at = now - SignedDuration::from_mins(minutes) - SignedDuration::from_secs(random.i64(0..60));
         story.push(post(&mut random, story.len(), at, minutes));
