@@ -64,7 +64,7 @@ fn address(text: &str) -> Result<String, String> {
 
 /// # Errors
 /// A terminal that cannot be used, standard output closed; where it prints once, that no worker answers.
-pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
+pub fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let addresses = if arguments.addresses.is_empty() { vec![own(settings)?] } else { arguments.addresses.clone() };
     let once = arguments.once || arguments.json || !io::stdout().is_terminal();
     let over = arguments.over.unwrap_or(if once { ONCE_SECONDS } else { LIVE_SECONDS });
