@@ -43,7 +43,8 @@ pub fn get(address: &str, path: &str, patience: Duration) -> Result<(u16, String
     let deadline = Instant::now() + patience;
     let mut stream = connect(address, deadline)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    // In one piece: who answers before all of it has come may cut the rest off.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = [0; 16 << 10];
     loop {
@@ -238,14 +239,18 @@ mod tests {
         assert_eq!((samples.value("b"), samples.value("c"), samples.value("e")), (None, None, None));
     }
 
-    /// Answers each connection with the next of these, or never.
+    /// Answers a question with this, or never.
     fn server(answer: Option<&'static [u8]>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("an address").to_string();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("asked");
-            let mut asked = [0; 1024];
-            let _ = stream.read(&mut asked);
+            let (mut asked, mut piece) = (vec![], [0; 1024]);
+            while !asked.ends_with(b"\r\n\r\n") {
+                let read = stream.read(&mut piece).expect("asked");
+                assert!(read > 0, "no whole question: {asked:?}");
+                asked.extend_from_slice(&piece[..read]);
+            }
             match answer {
                 Some(answer) => drop(stream.write_all(answer)),
                 None => std::thread::sleep(Duration::from_mins(10)),

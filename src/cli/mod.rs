@@ -195,7 +195,7 @@ impl Command {
             Self::Feed(arguments) => feed::run(&settings, &arguments).await,
             Self::Dashboard(_) => dashboard::run(&settings).await,
             Self::Dlq(arguments) => dlq::run(&settings, &arguments).await,
-            Self::Top(arguments) => top::run(&settings, &arguments).await,
+            Self::Top(arguments) => top::run(&settings, &arguments),
             Self::Bench(arguments) => bench::run(&settings, arguments).await,
             Self::BenchCeiling { ceiling, .. } => bench::run_ceiling(&settings, &ceiling),
             Self::Tune(arguments) => tune::run(&settings, &arguments).await,

@@ -29,10 +29,11 @@ Examples:
   sentistream top --once worker-0:9464 | grep 'dead letters'
   sentistream top --json worker-0:9464 | jq .lag.records
 
-Asks each worker's admin port (/metrics, /readyz, /healthz) once a second. Everything told a second is the rise of
-counters over the last seconds (--over); a worker that was started again counts from zero. A dash is what is not known.
-Keys: q, Esc or Ctrl-C quit; space pauses; Tab or the arrows left and right choose a worker, or all; up and down scroll.
-Ends with 1 where it prints once and no worker answers. NO_COLOR is respected.";
+Asks each worker's admin port (/metrics, /readyz, /healthz) once a second. Everything told a second
+is the rise of counters over the last seconds (--over); a worker that was started again counts from
+zero. A dash is what is not known.
+Keys: q, Esc or Ctrl-C quit; space pauses; Tab or the arrows left and right choose a worker, or all;
+up and down scroll. Ends with 1 where it prints once and no worker answers. NO_COLOR is respected.";
 
 /// Arguments of `top`.
 #[derive(Debug, Args)]
@@ -63,7 +64,7 @@ fn address(text: &str) -> Result<String, String> {
 
 /// # Errors
 /// A terminal that cannot be used, standard output closed; where it prints once, that no worker answers.
-pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
+pub fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let addresses = if arguments.addresses.is_empty() { vec![own(settings)?] } else { arguments.addresses.clone() };
     let once = arguments.once || arguments.json || !io::stdout().is_terminal();
     let over = arguments.over.unwrap_or(if once { ONCE_SECONDS } else { LIVE_SECONDS });

@@ -15,7 +15,7 @@ const SELDOM: f64 = 0.1;
 /// A stage, or that none holds anything up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bottleneck {
-    /// `fetch`, `decode`, `model`, `publish`; `None` where the worker keeps up.
+    /// `registry`, `fetch`, `decode`, `model`, `publish`; `None` where the worker keeps up.
     pub stage: Option<&'static str>,
     /// What waits in front of it.
     pub waiting: f64,
@@ -27,6 +27,7 @@ pub fn bottleneck(mean: &Samples, room_wait: Option<f64>) -> Option<Bottleneck> 
     let queue = |name: &str| mean.value(&format!("sentistream_queue_depth{{queue=\"{name}\"}}"));
     let in_flight = mean.value("sentistream_in_flight_limit_records")?;
     let stages = [
+        ("registry", mean.value("sentistream_schema_waits").unwrap_or(0.0), in_flight),
         ("fetch", mean.value("sentistream_fetches_in_flight")?, in_flight),
         ("decode", queue("decode")?, in_flight),
         ("model", queue("batch")?, mean.value("sentistream_batch_limit_posts")?),
@@ -64,6 +65,10 @@ mod tests {
         assert_eq!(of(0, [20, 30, 180], 0.9), Some("publish"));
         assert_eq!(of(250, [0, 0, 0], 0.9), Some("fetch"));
         assert_eq!(of(0, [60, 9, 0], 0.9), Some("decode"), "none is half full: the most");
+        let told = "sentistream_schema_waits 250\nsentistream_fetches_in_flight 0\nsentistream_in_flight_limit_records 256\n\
+            sentistream_batch_limit_posts 32\nsentistream_queue_depth{queue=\"decode\"} 0\n\
+            sentistream_queue_depth{queue=\"batch\"} 0\nsentistream_queue_depth{queue=\"publish\"} 0\n";
+        assert_eq!(bottleneck(&parse(told), Some(0.9)).and_then(|found| found.stage), Some("registry"));
         assert_eq!(bottleneck(&parse("a 1"), Some(1.0)), None, "no worker's metrics");
     }
 }

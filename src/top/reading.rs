@@ -40,6 +40,7 @@ const TROUBLES: &[Trouble] = &[
     ("posts dropped, partition taken away", "sentistream_outcomes_total", Some(("kind", "dropped"))),
     ("outcomes published again", "sentistream_publish_retries_total", None),
     ("images fetched again", "sentistream_fetch_retries_total", None),
+    ("registry asked again", "sentistream_registry_retries_total", None),
     ("Kafka requests sent again", "sentistream_kafka_request_retries_total", None),
     ("Kafka requests failed", "sentistream_kafka_request_errors_total", None),
     ("Kafka requests unanswered", "sentistream_kafka_request_timeouts_total", None),

@@ -108,8 +108,8 @@ fn once(arguments: &[&str]) -> (i32, String, String) {
 
 /// A page's line that begins so, without its frame.
 fn line<'p>(page: &'p str, begins: &str) -> &'p str {
-    let lines = page.lines().flat_map(|line| line.split('│')).map(str::trim);
-    lines.into_iter().find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("no {begins:?} in\n{page}"))
+    let mut lines = page.lines().flat_map(|line| line.split('│')).map(str::trim);
+    lines.find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("no {begins:?} in\n{page}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
