@@ -144,9 +144,10 @@ impl ClientContext for Logged {
         if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
             self.0.is_group_denied.store(true, Ordering::Relaxed);
         }
-        match self.note(code, reason) {
-            Some(sentence) => tracing::warn!(%error, "{sentence}"),
-            None => tracing::warn!(%error, reason, "Kafka client"),
+        if let Some(sentence) = self.note(code, reason) {
+            tracing::warn!(%error, "{sentence}");
+        } else {
+            tracing::warn!(%error, reason, "Kafka client");
         }
     }
 }
