@@ -295,6 +295,10 @@ where
     for topic in [&settings.output_topic, &settings.dead_letter_topic] {
         partitions_for(consumer, settings, Operation::Write, topic)?;
     }
+    let logged = consumer.context().logged();
+    if logged.is_group_denied() {
+        return Err(logged.denied(Operation::Read, Resource::Group(&settings.group)));
+    }
     Ok(())
 }
 

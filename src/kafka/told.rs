@@ -1,6 +1,7 @@
 //! What librdkafka tells: its log lines and errors, in our log. The last fault of a client is kept, so that whoever waits for
 //! an answer knows why there is none.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ struct Told {
     /// `None` in tests of what needs none.
     settings: Option<Settings>,
     fault: Mutex<Option<Fault>>,
+    /// Told once, and maybe before anybody asks.
+    is_group_denied: AtomicBool,
 }
 
 /// A context that has a [`Logged`] within.
@@ -41,7 +44,7 @@ impl Logged {
     /// Of a client by these settings.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        Self(Arc::new(Told { settings: Some(settings.clone()), fault: Mutex::default() }))
+        Self(Arc::new(Told { settings: Some(settings.clone()), ..Told::default() }))
     }
 
     fn fault(&self) -> Option<Fault> {
@@ -63,6 +66,12 @@ impl Logged {
     #[must_use]
     pub fn is_final(&self, waited: Duration) -> bool {
         self.fault().is_some_and(|fault| fault.is_final(waited))
+    }
+
+    /// Whether the group may not even be looked at.
+    #[must_use]
+    pub fn is_group_denied(&self) -> bool {
+        self.0.is_group_denied.load(Ordering::Relaxed)
     }
 
     /// Why there is no answer.
@@ -132,9 +141,13 @@ impl ClientContext for Logged {
         if code == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        match self.note(code, reason) {
-            Some(sentence) => tracing::warn!(%error, "{sentence}"),
-            None => tracing::warn!(%error, reason, "Kafka client"),
+        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+            self.0.is_group_denied.store(true, Ordering::Relaxed);
+        }
+        if let Some(sentence) = self.note(code, reason) {
+            tracing::warn!(%error, "{sentence}");
+        } else {
+            tracing::warn!(%error, reason, "Kafka client");
         }
     }
 }
