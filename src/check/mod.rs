@@ -32,7 +32,7 @@ use crate::settings::Settings;
 const ALL_OF_BROKER: Duration = Duration::from_mins(2);
 
 /// What somebody should do about a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Nothing: it was looked at and is well.
