@@ -157,24 +157,22 @@ fn describe(found: &[Found], brokers: usize, settings: &Settings, report: &Repor
         topics::tell(seen, brokers, settings, report);
     }
     if let Some(posts) = all.iter().find(|seen| seen.purpose == Purpose::Posts) {
-        all.iter().for_each(|other| topics::compare(posts, other, settings, report));
+        for other in &all {
+            topics::compare(posts, other, settings, report);
+        }
     }
     let hidden: Vec<&Found> = found.iter().filter(|found| found.configs.is_err()).collect();
     let Some(Found { configs: Err(why), .. }) = hidden.first() else { return };
     let names: Vec<&str> = hidden.iter().map(|found| found.topic.name.as_str()).collect();
     let unseen = format!("the settings of {} were not looked at (sizes, retention, compaction)", names.join(", "));
-    match why {
-        Access::Unclear(why) => {
-            report.warning(Area::Topics, format!("{unseen}: {why}"), "look at the brokers, and run the check again");
-        }
-        _ => {
-            let resource: Vec<String> = names.iter().map(|name| format!("--topic {name}")).collect();
-            let what = format!("{unseen}: DescribeConfigs is not permitted; no other command needs it");
-            report.warning(
-                Area::Permissions,
-                what,
-                permissions::grant(settings, "DescribeConfigs", &resource.join(" ")),
-            );
-        }
+    if let Access::Unclear(why) = why {
+        let fix = "look at the brokers, and run the check again";
+        return report.warning(Area::Topics, format!("{unseen}: {why}"), fix);
     }
+    let resource: Vec<String> = names.iter().map(|name| format!("--topic {name}")).collect();
+    report.warning(
+        Area::Permissions,
+        format!("{unseen}: DescribeConfigs is not permitted; no other command needs it"),
+        permissions::grant(settings, "DescribeConfigs", &resource.join(" ")),
+    );
 }

@@ -32,7 +32,7 @@ use crate::settings::Settings;
 const ALL_OF_BROKER: Duration = Duration::from_mins(2);
 
 /// What somebody should do about a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Nothing: it was looked at and is well.
@@ -209,5 +209,15 @@ impl Report {
     fn tell(&self, finding: Finding) {
         // Nobody listens any more only when time was over.
         let _ = self.0.send(finding);
+    }
+}
+
+#[cfg(test)]
+impl Report {
+    /// What is told by `work`.
+    fn told(work: impl FnOnce(&Self)) -> Vec<Finding> {
+        let (sender, mut findings) = unbounded_channel();
+        work(&Self(sender));
+        std::iter::from_fn(|| findings.try_recv().ok()).collect()
     }
 }

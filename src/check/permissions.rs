@@ -71,11 +71,11 @@ pub(super) fn group(probe: &Probe, posts: Option<&Topic>, role: Role, settings: 
     let (what, resource) = (format!("group {group}"), format!("--group {group}"));
     match role {
         Role::Run => tell(&probe.join(), "Read", &what, &resource, settings, report),
-        Role::Dashboard => match posts.map(|posts| probe.describe_group(posts)) {
+        Role::Dashboard | Role::Dlq => match posts.map(|posts| probe.describe_group(posts)) {
             Some(Access::Granted) => report.ok(Area::Permissions, format!("Describe on {what} is permitted")),
             Some(Access::Denied) => report.warning(
                 Area::Permissions,
-                format!("Describe on {what} is not permitted: the dashboard cannot tell the workers' lag"),
+                format!("Describe on {what} is not permitted: {}", without_the_group(role)),
                 grant(settings, "Describe", &resource),
             ),
             Some(Access::Unclear(why)) => {
@@ -84,7 +84,15 @@ pub(super) fn group(probe: &Probe, posts: Option<&Topic>, role: Role, settings: 
             }
             None => report.skipped(Area::Permissions, format!("Describe on {what}: the input topic cannot be used")),
         },
-        Role::Feed | Role::Dlq => {}
+        Role::Feed => {}
+    }
+}
+
+/// What of a role that joins no group does not work without it.
+const fn without_the_group(role: Role) -> &'static str {
+    match role {
+        Role::Dashboard => "the workers' lag is not shown",
+        _ => "librdkafka asks for the group's coordinator all the same, and warns that it may not",
     }
 }
 

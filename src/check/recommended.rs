@@ -70,10 +70,13 @@ pub(super) fn topic(purpose: Purpose, settings: &Settings, brokers: usize, parti
 
 /// The command that makes it.
 pub(super) fn command(new: &New, brokers: &str) -> String {
-    let configs: String = new.configs.iter().map(|(key, value)| format!(" --config {key}={value}")).collect();
+    let configs: Vec<String> = new.configs.iter().map(|(key, value)| format!("--config {key}={value}")).collect();
     format!(
-        "kafka-topics.sh --bootstrap-server {brokers} --create --topic {} --partitions {} --replication-factor {}{configs}",
-        new.name, new.partitions, new.replication
+        "kafka-topics.sh --bootstrap-server {brokers} --create --topic {} --partitions {} --replication-factor {} {}",
+        new.name,
+        new.partitions,
+        new.replication,
+        configs.join(" ")
     )
 }
 
@@ -120,5 +123,27 @@ pub(super) fn make(
             report.error(Area::Topics, format!("topic {name} ({key}) could not be made: {why}"), fix);
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_copies_where_there_are_as_many_brokers_and_two_of_them_in_sync() {
+        let settings = crate::settings::load(None).expect("the defaults are valid");
+        let made = |brokers| topic(Purpose::DeadLetters, &settings, brokers, 4);
+        let demanded = |new: &New| new.configs.contains(&("min.insync.replicas", "2".into()));
+        for (brokers, replication) in [(0, 1), (1, 1), (2, 2), (3, 3), (9, 3)] {
+            let new = made(brokers);
+            assert_eq!((new.replication, demanded(&new)), (replication, replication == 3));
+        }
+        let command = command(&made(3), "k:9092");
+        assert!(
+            command.starts_with("kafka-topics.sh --bootstrap-server k:9092 --create --topic posts-dead-letters --partitions 4 --replication-factor 3")
+                && command.contains(" --config max.message.bytes=4259840"),
+            "{command}"
+        );
     }
 }

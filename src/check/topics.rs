@@ -231,3 +231,58 @@ fn alter(settings: &Settings, topic: &str, key: &str, value: &str) -> String {
         settings.kafka.brokers
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Severity;
+    use crate::kafka::probe::Partition;
+
+    /// What is said of a topic with a partition such as this on three brokers, but for the line that only describes it.
+    fn said(purpose: Purpose, partition: &Partition, configs: &[(&str, &str)]) -> Vec<(Severity, String)> {
+        let settings = crate::settings::load(None).expect("the defaults are valid");
+        let partitions = (0..2).map(|id| Partition { id, ..partition.clone() }).collect();
+        let topic = Topic { name: "t".into(), partitions };
+        let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let seen = Seen { purpose, topic: &topic, configs: Some(&configs) };
+        let told = Report::told(|report| tell(&seen, 3, &settings, report));
+        told.into_iter().skip(1).map(|finding| (finding.severity, finding.what)).collect()
+    }
+
+    fn whole() -> Partition {
+        Partition { id: 0, is_led: true, replicas: 3, in_sync: 3 }
+    }
+
+    #[test]
+    fn copies_are_held_against_what_the_topic_demands() {
+        let said =
+            |partition: Partition, least: &str| said(Purpose::Results, &partition, &[("min.insync.replicas", least)]);
+        assert_eq!(said(whole(), "2"), []);
+        for (partition, least, severity, what) in [
+            (
+                Partition { replicas: 1, in_sync: 1, ..whole() },
+                "1",
+                Severity::Warning,
+                "has one copy on a cluster of 3",
+            ),
+            (whole(), "3", Severity::Warning, "takes no records while one broker is away"),
+            (Partition { in_sync: 1, ..whole() }, "2", Severity::Error, "takes no records in partition 0, 1"),
+            (Partition { is_led: false, in_sync: 0, ..whole() }, "2", Severity::Error, "no leader for partition 0, 1"),
+        ] {
+            let told = said(partition, least);
+            assert!(told.len() == 1 && told[0].0 == severity && told[0].1.contains(what), "{told:?}");
+        }
+        // Of a topic with one copy Kafka never demands two.
+        assert_eq!(said(Partition { replicas: 1, in_sync: 1, ..whole() }, "2").len(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_for_ever_or_as_large_as_ours_is_well() {
+        let well = [("retention.ms", "-1"), ("max.message.bytes", "4194304"), ("compression.type", "producer")];
+        assert_eq!(said(Purpose::Posts, &whole(), &well), []);
+        let compacted = [("cleanup.policy", "compact"), ("retention.ms", "1000")];
+        assert_eq!(said(Purpose::Results, &whole(), &compacted).len(), 1, "nothing is removed for its age");
+        let larger = said(Purpose::Posts, &whole(), &[("max.message.bytes", "9000000")]);
+        assert!(larger.len() == 1 && larger[0].1.contains("too_large"), "{larger:?}");
+    }
+}

@@ -53,15 +53,15 @@ pub struct Arguments {
 /// When something is wrong that a start needs, or standard output is closed.
 pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let plan = Plan { role: arguments.role, create: arguments.create.then_some(arguments.partitions) };
-    let mut findings = vec![settings_read(arguments)];
-    let mut printed = print(arguments, &findings[0]);
-    check::run(settings, plan, |finding| {
+    let (mut findings, mut printed) = (Vec::new(), Ok(()));
+    let mut tell = |finding: Finding| {
         if printed.is_ok() {
             printed = print(arguments, &finding);
         }
         findings.push(finding);
-    })
-    .await;
+    };
+    tell(settings_read(arguments));
+    check::run(settings, plan, tell).await;
     printed?;
     let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let [errors, warnings, skipped] = [Severity::Error, Severity::Warning, Severity::Skipped].map(of);

@@ -330,7 +330,7 @@ async fn each_missing_permission_is_one_error_and_its_fix_grants_it() {
         let (_, command) = finding.split_once(" | kafka-acls.sh --bootstrap-server ").expect("a command");
         let arguments: Vec<&str> = command.split(' ').skip(1).collect();
         assert!(arguments.contains(&"User:worker-plain"), "{command}");
-        broker.acls(&arguments);
+        broker.acls(&[arguments]);
     };
     let needed = [
         format!("Read on topic {} is not permitted", topics.name),

@@ -16,6 +16,7 @@ fn help_teaches_every_command() {
     assert_eq!(code, 0);
     for word in [
         "run",
+        "check",
         "score",
         "evaluate",
         "feed",
@@ -30,6 +31,7 @@ fn help_teaches_every_command() {
     }
     for command in [
         &["run"][..],
+        &["check"],
         &["score"],
         &["evaluate"],
         &["feed"],

@@ -69,6 +69,7 @@ fn links_lead_somewhere() {
         ("CHANGELOG.md", ""),
         ("CONTRIBUTING.md", ""),
         ("docs/attach.md", "docs/"),
+        ("docs/check.md", "docs/"),
         ("docs/bundle.md", "docs/"),
         ("docs/evaluation.md", "docs/"),
         ("docs/dashboard.md", "docs/"),

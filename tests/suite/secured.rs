@@ -199,12 +199,12 @@ impl Scene {
         let photo = repository("tests/fixtures/photos/cat.jpg").to_string_lossy().into_owned();
         let (code, _, said) = self.run(&["feed", &photo], Way::MutualTls, "feeder");
         assert!(code == 0 && self.topics.count(&self.topics.name) == before + 1, "{said}");
-        let letters = self.topics.count(&self.topics.dead_letters());
+        let letters = self.topics.read_all(&self.topics.dead_letters()).len();
         let (code, listed, said) = self.run(&["dlq", "list"], Way::MutualTls, "operator");
-        assert!(code == 0 && listed.matches("not_json").count() == usize::try_from(letters).expect("few"), "{said}");
+        assert!(code == 0 && listed.lines().filter(|line| line.contains("not_json")).count() == letters, "{said}");
         let (code, _, said) = self.run(&["dlq", "replay", "--reason", "not_json"], Way::MutualTls, "operator");
         assert!(code == 0 && said.contains(&format!("replayed {letters}")), "{said}");
-        assert!(!listed.contains("does not permit") && !said.contains("not authorized"), "{said}");
+        assert!(!said.to_lowercase().contains("authorization"), "{said}");
 
         let mut environment = self.topics.environment();
         environment.extend(self.broker.environment_of(Way::MutualTls, "viewer"));

@@ -11,9 +11,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 
-use super::{Access, Topic, Unreached, access};
+use super::access::{Access, access, no_answer};
+use super::{Topic, Unreached};
 use crate::kafka::Settings;
 use crate::kafka::security::faults::Fault;
+
+/// How long another address may take to answer where one has failed.
+const DOUBT: Duration = Duration::from_secs(3);
 
 /// Requests of Kafka's protocol by which one tells what brokers can do: number and version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,10 +63,10 @@ impl Heard {
         self.notes().errors.contains(&code)
     }
 
-    /// Whether waiting is of no use, so long after the first attempt.
+    /// Whether waiting is of no use, so long after the first attempt: with several addresses, one of them may answer where
+    /// another one failed.
     pub(super) fn is_final(&self, waited: Duration) -> bool {
-        self.has(RDKafkaErrorCode::AllBrokersDown)
-            || self.notes().fault.as_ref().is_some_and(|fault| fault.is_final(waited))
+        self.notes().fault.as_ref().is_some_and(|fault| waited >= DOUBT || fault.is_final(waited))
     }
 
     /// Why there is no answer.
@@ -108,7 +112,7 @@ impl Heard {
                 Some((_, Some(code))) => return access(*code),
             }
         }
-        if silent.is_empty() { Access::Granted } else { super::no_answer(&silent) }
+        if silent.is_empty() { Access::Granted } else { no_answer(&silent) }
     }
 }
 
@@ -169,11 +173,7 @@ mod tests {
         let settings = crate::settings::load(None).expect("the defaults are valid").kafka;
         let (heard, error) = (Heard::default(), KafkaError::Global(RDKafkaErrorCode::OperationTimedOut));
         assert!(!heard.is_final(Duration::ZERO));
-        for code in [
-            RDKafkaErrorCode::Authentication,
-            RDKafkaErrorCode::BrokerTransportFailure,
-            RDKafkaErrorCode::AllBrokersDown,
-        ] {
+        for code in [RDKafkaErrorCode::Authentication, RDKafkaErrorCode::BrokerTransportFailure] {
             heard.error(KafkaError::Global(code), &format!("{code:?}"));
         }
         assert!(heard.is_final(Duration::ZERO));

@@ -60,8 +60,8 @@ impl Fault {
     /// Whether it says more than one that was told before.
     #[must_use]
     pub fn replaces(&self, before: Option<&Self>) -> bool {
-        // The end of one attempt is told as an absence too, but a real absence explains what was only a guess.
-        before.is_none_or(|before| self.kind != Kind::Away || !before.is_certain())
+        // The end of an attempt is told too, and is no news; an absence explains what was only a guess.
+        self.is_certain() || before.is_none_or(|before| !before.is_certain())
     }
 
     fn is_certain(&self) -> bool {
@@ -163,7 +163,7 @@ fn kind(code: Option<RDKafkaErrorCode>, told: &str) -> Option<Kind> {
         return Some(Kind::NoTls);
     }
     // To who speaks no TLS the answer of a TLS listener is a size.
-    if says(&["Disconnected: ", "Invalid response size"]) {
+    if says(&["Disconnected: ", "Invalid response size", "Send failed: "]) {
         return Some(Kind::Closed);
     }
     match code? {
@@ -182,5 +182,111 @@ fn user(security: &Security) -> String {
         (Some(Mechanism::Oauthbearer), _, Some(client)) => format!("the client `{client}`"),
         (Some(mechanism), Some(user), _) => format!("the user `{user}` ({mechanism})"),
         _ => "this client".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::security::Protocol;
+
+    fn settings() -> Settings {
+        let mut settings = crate::settings::load(None).expect("the defaults are valid").kafka;
+        settings.security.protocol = Protocol::SaslSsl;
+        settings.security.mechanism = Some(Mechanism::ScramSha512);
+        settings.security.username = Some("alice".into());
+        settings
+    }
+
+    /// As librdkafka 2.12 tells it against Kafka 4.3.
+    #[test]
+    fn what_is_told_becomes_a_sentence_with_the_key_that_mends_it() {
+        use RDKafkaErrorCode::{Authentication, BrokerTransportFailure, SSL};
+        let at = "sasl_ssl://127.0.0.1:9093/bootstrap:";
+        for (code, told, words, is_certain) in [
+            (
+                Some(Authentication),
+                "SASL authentication error: Authentication failed: Invalid username or password (after 3ms in state AUTH_REQ)",
+                &[
+                    "refused the user `alice` (SCRAM-SHA-512)",
+                    "Invalid username or password; look at kafka.security.username",
+                ][..],
+                true,
+            ),
+            (
+                Some(Authentication),
+                "SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported mechanisms: PLAIN",
+                &["does not take SCRAM-SHA-512", "mechanisms: PLAIN", "kafka.security.mechanism"],
+                true,
+            ),
+            (
+                Some(Authentication),
+                "SASL PLAIN mechanism handshake failed: Broker: Request not valid in current SASL state: broker's supported mechanisms: ",
+                &["asks for no user", "kafka.security.protocol"],
+                true,
+            ),
+            (
+                Some(SSL),
+                "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could not be verified",
+                &["is not trusted", "kafka.security.ca_file"],
+                true,
+            ),
+            (
+                Some(SSL),
+                "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116",
+                &["asks for a client certificate", "kafka.security.key_file"],
+                true,
+            ),
+            (
+                Some(BrokerTransportFailure),
+                "SSL handshake failed: Disconnected: connection closed by peer: connecting to a PLAINTEXT broker listener?",
+                &["seems to speak no TLS", "kafka.security.protocol"],
+                false,
+            ),
+            (
+                None,
+                "Disconnected: connection closed by peer: receive 0 after POLLIN (after 29ms in state APIVERSION_QUERY)",
+                &["closes the connection at once", "kafka.security.protocol"],
+                false,
+            ),
+        ] {
+            let fault = Fault::of(code, &format!("{at} {told}")).expect(told);
+            let sentence = fault.sentence(&settings()).expect(told);
+            for word in words {
+                assert!(sentence.contains(word), "{word:?} is not in {sentence:?}");
+            }
+            assert!(!sentence.contains("(after"), "{sentence}");
+            assert_eq!((fault.is_final(Duration::ZERO), fault.is_final(DOUBT)), (is_certain, true), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_absence_is_waited_for_and_explains_a_guess_but_nothing_that_is_certain() {
+        let away = Fault::of(Some(RDKafkaErrorCode::BrokerTransportFailure), "Connect to x failed: Connection refused");
+        let away = away.expect("a fault");
+        assert!(!away.is_final(Duration::from_mins(1)) && away.sentence(&settings()).is_none());
+        let certain = Fault::of(Some(RDKafkaErrorCode::Authentication), "no").expect("a fault");
+        let guess = Fault::of(None, "Disconnected: closed").expect("a fault");
+        assert!(away.replaces(Some(&guess)) && !away.replaces(Some(&certain)) && certain.replaces(Some(&away)));
+        assert_eq!(Fault::of(Some(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down"), None);
+        assert_eq!(Fault::of(None, "something else"), None);
+    }
+
+    #[test]
+    fn a_token_endpoint_is_told_apart_from_its_answer_and_never_at_length() {
+        let mut settings = settings();
+        settings.security.mechanism = Some(Mechanism::Oauthbearer);
+        settings.security.oauth.client_id = Some("bob".into());
+        settings.security.oauth.token_endpoint = Some("https://identity.example.com/t".into());
+        let sentence = |told: &str| {
+            let told = format!("Failed to acquire SASL OAUTHBEARER token: {told}");
+            let fault = Fault::of(Some(RDKafkaErrorCode::Authentication), &told).expect("a fault");
+            fault.sentence(&settings).expect("a sentence")
+        };
+        let unreached = sentence("Failed to connect to 127.0.0.1:1 after 0 ms: Could not connect to server");
+        assert!(unreached.contains("https://identity.example.com/t cannot be asked"), "{unreached}");
+        let refused = sentence(&format!("{{\"error\":\"invalid_client\"}}\n\u{1b}[2J{}", "x".repeat(5000)));
+        assert!(refused.contains("gives the client `bob` no token") && refused.contains("invalid_client"), "{refused}");
+        assert!(refused.len() < 800 && !refused.contains(['\n', '\u{1b}']), "{refused}");
     }
 }
