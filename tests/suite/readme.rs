@@ -64,29 +64,12 @@ fn names_that_the_readme_uses_exist() {
 
 #[test]
 fn links_lead_somewhere() {
-    let documents = [
-        ("README.md", ""),
-        ("CHANGELOG.md", ""),
-        ("CONTRIBUTING.md", ""),
-        ("docs/attach.md", "docs/"),
-        ("docs/backfill.md", "docs/"),
-        ("docs/check.md", "docs/"),
-        ("docs/bundle.md", "docs/"),
-        ("docs/evaluation.md", "docs/"),
-        ("docs/dashboard.md", "docs/"),
-        ("docs/guarantees.md", "docs/"),
-        ("docs/metrics.md", "docs/"),
-        ("docs/models.md", "docs/"),
-        ("docs/runbook.md", "docs/"),
-        ("docs/traces.md", "docs/"),
-        ("docs/memory.md", "docs/"),
-        ("docs/messages.md", "docs/"),
-        ("docs/performance.md", "docs/"),
-        ("docs/trial.md", "docs/"),
-        ("models/default/README.md", "models/default/"),
-    ];
-    for (document, folder) in documents {
-        for link in all(r"\]\(([^)#]+)\)", &text(document)).into_iter().filter(|link| !link.starts_with("http")) {
+    let pages = fs::read_dir(repository("docs")).expect("docs").map(|page| page.expect("an entry").file_name());
+    let pages = pages.map(|name| format!("docs/{}", name.to_string_lossy())).filter(|name| name.ends_with(".md"));
+    let others = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "models/default/README.md"].map(str::to_owned);
+    for document in pages.chain(others) {
+        let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for link in all(r"\]\(([^)#]+)\)", &text(&document)).into_iter().filter(|link| !link.starts_with("http")) {
             assert!(repository(folder).join(&link).exists(), "{document} links to {link}");
         }
     }
