@@ -23,6 +23,8 @@ fn help_teaches_every_command() {
         "dlq",
         "bench",
         "tune",
+        "top",
+        "dashboard",
         "demo",
         "Exit codes",
         "SENTISTREAM__KAFKA__BROKERS",
@@ -39,6 +41,8 @@ fn help_teaches_every_command() {
         &["dlq", "replay"],
         &["bench"],
         &["tune"],
+        &["top"],
+        &["dashboard"],
         &["demo"],
     ] {
         let (code, help, _) = run(sentistream(command).arg("--help"));
