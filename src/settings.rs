@@ -111,6 +111,10 @@ impl From<config::ConfigError> for Error {
                 other if ["kafka.security.mechanism", "kafka.security.protocol"].contains(&key.as_str()) => {
                     Self::Read(config::ConfigError::Message(format!("{key}: {other}")))
                 }
+                // The name of a key, and those that there are.
+                config::ConfigError::Message(told) if told.starts_with("unknown field") => {
+                    Self::Read(config::ConfigError::Message(format!("{key}: {told}")))
+                }
                 _ if key.starts_with("kafka.security") => Self::Option { key, expected: "a section" },
                 _ => Self::Option { key, expected: "a map of texts" },
             },
