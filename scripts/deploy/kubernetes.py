@@ -18,6 +18,7 @@ RELEASES = ["1.31", "1.37"]
 CUSTOM = {model.__name__: model for model in (ScaledObject, TriggerAuthentication, PodMonitor, PrometheusRule)}
 # A patch is a part of a resource, without what the whole one must have.
 PATCHES = {"worker.yaml", "dashboard.yaml"}
+RENDERED = "rendered "
 
 
 def unknown(given, understood, path=""):
@@ -89,6 +90,8 @@ def main(folder, rendered):
             name = f"{where}: {resource['kind']} {resource['metadata']['name']}"
             if found and (whole or not re.search("required property|Field required", found)):
                 problems.append(f"{name}: {found}")
+            if str(where).startswith(RENDERED) and resource["kind"] != "Namespace" and "namespace" not in resource["metadata"]:
+                problems.append(f"{name}: it has no namespace")
             problems.extend(f"{name}: a misspelt field was not found" for wrong in misspelt(resource) if not problem(wrong))
             checked += 1
 
@@ -104,7 +107,7 @@ def main(folder, rendered):
             file = kustomization.parent / name
             check(file, file.read_text(), whole=not (is_component and name in PATCHES))
     for file in rendered:
-        check(f"rendered {pathlib.Path(file).stem}", pathlib.Path(file).read_text(), whole=True)
+        check(f"{RENDERED}{pathlib.Path(file).stem}", pathlib.Path(file).read_text(), whole=True)
     for line in problems:
         print(f"check-deploy: {line}", file=sys.stderr)
     if problems or checked < 15:
