@@ -114,7 +114,7 @@ impl Iterator for JsonLines {
                 Ok(line) => line?,
                 Err(source) => {
                     self.failed = true;
-                    let found = Err(Error::Read { path: self.list.clone(), source });
+                    let found = Err(Error::List { path: self.list.clone(), source });
                     return Some(Placed { found, behind: self.behind });
                 }
             };

@@ -52,6 +52,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A list that broke off: what stands behind is not known, so it is not one post that is missing.
+    #[error("cannot read {path} any further: {source}")]
+    List {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Neither an image, a list, an archive nor a folder.
     #[error(
         "{0} is neither an image (.jpg .jpeg .png .webp .gif), a list of posts (.jsonl .csv), a feed or archive (.xml .rss .atom .json) nor a folder"
@@ -107,6 +115,14 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+}
+
+impl Error {
+    /// Whether the list itself cannot be read any further, rather than one of its posts: it has come to no end.
+    #[must_use]
+    pub fn is_of_the_list(&self) -> bool {
+        matches!(self, Self::List { .. })
+    }
 }
 
 /// How a post is put into a record.

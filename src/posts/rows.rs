@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use csv::{ByteRecord, Position, Reader, ReaderBuilder};
+use csv::{ByteRecord, ErrorKind, Position, Reader, ReaderBuilder};
 use serde_json::{Map, Value, json};
 
 use super::draft::{Draft, ENDINGS, Image, Images, content_type};
@@ -85,8 +85,14 @@ impl Iterator for Rows {
                 self.draft(&row).map_err(|why| bad(line, why)).and_then(|draft| draft.record(self.reading))
             }
             Err(error) => {
-                self.failed = error.is_io_error();
-                Err(bad(line, error.to_string()))
+                let why = error.to_string();
+                match error.into_kind() {
+                    ErrorKind::Io(source) => {
+                        self.failed = true;
+                        Err(Error::List { path: self.list.clone(), source })
+                    }
+                    _ => Err(bad(line, why)),
+                }
             }
         };
         let behind = self.reader.position();
