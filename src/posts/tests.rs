@@ -160,6 +160,37 @@ fn of_a_list_that_grows_only_whole_lines_are_read() {
 }
 
 #[test]
+fn a_list_that_cannot_be_read_any_further_is_told_apart_from_a_post() {
+    // A folder opens like a file, and fails when it is read.
+    let folder = folder(&[("a.jpg", "A")]);
+    let images = Images::beside(folder.path(), true).expect("a folder");
+    let mut lines =
+        JsonLines::open(folder.path(), images, reading(Encoding::Binary), Spot::default(), true).expect("opens");
+    let error = lines.next().expect("told").found.expect_err("no list");
+    assert!(error.is_of_the_list() && error.to_string().contains("any further"), "{error}");
+    assert!(lines.next().is_none(), "and not for ever");
+    assert!(!Error::Kind("a.txt".into()).is_of_the_list());
+}
+
+#[test]
+fn a_name_below_the_folder_may_begin_like_the_folder() {
+    let tests = tempfile::tempdir_in("tests").expect("a folder with a path that is not absolute");
+    let inner = tests.path().join(tests.path());
+    fs::create_dir_all(&inner).expect("made");
+    fs::write(tests.path().join("a.jpg"), "outer").expect("written");
+    fs::write(inner.join("a.jpg"), "inner").expect("written");
+    let images = Images::beneath(tests.path()).expect("a folder");
+    let read = |name: &Path| Draft::of_image(&images, name).record(reading(Encoding::Binary)).expect("read").value;
+    assert!(tests.path().is_relative());
+    assert_eq!(read(&tests.path().join("a.jpg")), "inner");
+    assert_eq!(read(Path::new("a.jpg")), "outer");
+    let absolute = tests.path().canonicalize().expect("there");
+    let images = Images::beneath(&absolute).expect("a folder");
+    let post = Draft::of_image(&images, &absolute.join("a.jpg")).record(reading(Encoding::Binary));
+    assert_eq!(post.expect("read").value, "outer");
+}
+
+#[test]
 fn a_line_beyond_any_record_is_told_and_passed() {
     let folder = folder(&[("list.jsonl", &format!("{}\n{}\n{}\n", line(1), "x".repeat(1_000_000), line(3)))]);
     let posts = read(&folder.path().join("list.jsonl"), Encoding::Binary);
