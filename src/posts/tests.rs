@@ -164,11 +164,14 @@ fn a_list_that_cannot_be_read_any_further_is_told_apart_from_a_post() {
     // A folder opens like a file, and fails when it is read.
     let folder = folder(&[("a.jpg", "A")]);
     let images = Images::beside(folder.path(), true).expect("a folder");
-    let mut lines =
-        JsonLines::open(folder.path(), images, reading(Encoding::Binary), Spot::default(), true).expect("opens");
-    let error = lines.next().expect("told").found.expect_err("no list");
-    assert!(error.is_of_the_list() && error.to_string().contains("any further"), "{error}");
-    assert!(lines.next().is_none(), "and not for ever");
+    for followed in [false, true] {
+        let lines =
+            JsonLines::open(folder.path(), images.clone(), reading(Encoding::Binary), Spot::default(), followed);
+        let mut lines = lines.expect("opens");
+        let error = lines.next().expect("told").found.expect_err("no list");
+        assert!(error.is_of_the_list() && error.to_string().contains("any further"), "{error}");
+        assert_eq!(lines.next().is_some(), followed, "only one that is followed is asked again");
+    }
     assert!(!Error::Kind("a.txt".into()).is_of_the_list());
 }
 
@@ -188,6 +191,19 @@ fn a_name_below_the_folder_may_begin_like_the_folder() {
     let images = Images::beneath(&absolute).expect("a folder");
     let post = Draft::of_image(&images, &absolute.join("a.jpg")).record(reading(Encoding::Binary));
     assert_eq!(post.expect("read").value, "outer");
+}
+
+#[test]
+fn a_row_that_never_ends_is_no_post_and_does_not_fill_the_memory() {
+    let rows = format!("image\na.jpg\n\"{}", "b.jpg\n".repeat(1_000_000));
+    let folder = folder(&[("list.csv", &rows), ("a.jpg", "A")]);
+    let list = folder.path().join("list.csv");
+    let images = Images::beside(&list, true).expect("a folder");
+    let mut rows = Rows::open(&list, images, reading(Encoding::Binary), Spot::default()).expect("opens");
+    assert!(rows.next().expect("a row").found.is_ok());
+    let error = rows.next().expect("told").found.expect_err("no row");
+    assert!(error.is_of_the_list() && error.to_string().contains("line 3: a row is longer"), "{error}");
+    assert!(rows.next().is_none());
 }
 
 #[test]
