@@ -79,8 +79,8 @@ pub struct Arguments {
 }
 
 pub(super) fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= 1e6);
-    rate.ok_or_else(|| "give posts per second, above 0 and at most 1000000".into())
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.001..=1e6).contains(rate));
+    rate.ok_or_else(|| "give posts per second, 0.001 to 1000000".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -114,12 +114,14 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
         });
     });
     let ended = feeding.publish(items, stop).await;
-    // What was published before a failure is remembered too.
-    let finished = feeding.finish(ended.is_ok()).await;
+    // What was published before a failure is remembered too. Where a source failed, the broker still takes what is on its way.
+    let is_the_brokers = ended.as_ref().is_err_and(|error| error.is::<client::Error>());
+    let finished = feeding.finish(!is_the_brokers).await;
     feeding.progress.finish_and_clear();
-    let ended = ended?;
-    finished?;
-    complain(&format!("published {} posts to {topic}{}{ended}", feeding.progress.position(), feeding.counts));
+    let ended = ended.and_then(|how| finished.map(|()| how));
+    let how = ended.as_ref().map_or("; stopped by a failure", |how| how);
+    complain(&format!("published {} posts to {topic}{}{how}", feeding.progress.position(), feeding.counts));
+    ended?;
     Ok(Ended::of_refused(feeding.counts.refused()))
 }
 
@@ -338,6 +340,15 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_one_that_can_be_kept() {
+        for text in ["1e-20", "0", "-1", "NaN", "inf", "1e7", "x"] {
+            assert!(rate(text).expect_err("refused").contains("0.001"), "{text}");
+        }
+        let slowest = Pace::new(rate("0.001").expect("taken"), Instant::now());
+        assert_eq!(slowest.interval, Duration::from_secs(1000));
+    }
 
     #[test]
     fn posts_are_spread_evenly() {

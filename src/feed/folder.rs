@@ -2,7 +2,7 @@
 //! system tells who writes (`writers`), that is heeded too. A file counts once it is written: its size and time are the same
 //! at two looks, and nobody is known to write it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,8 +17,8 @@ use crate::posts::draft::{Draft, Images};
 use crate::posts::{self, Found};
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// What was there before the first look and is as old as this was written before.
-const OLD: Duration = Duration::from_secs(10);
+/// Behind the first look, which by itself tells of no file that it is written.
+const SECOND_LOOK: Duration = PAUSE;
 
 /// A file as it is at a look.
 struct File {
@@ -43,20 +43,31 @@ impl File {
 pub(super) async fn run(path: &Path, place: Option<Place>, way: Way, out: &Output) -> Result<(), Error> {
     let name = || path.display().to_string();
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-    let images = Images::beneath(folder)?;
     let mut seen = seen(place, name)?;
     let mut writers = way.follow.then(Writers::new);
     let mut last: Option<HashSet<u64>> = None;
+    let mut told = BTreeSet::new();
     loop {
-        let files = match block_in_place(|| files(path, folder, writers.as_mut())) {
+        let look = || {
+            // Opened anew: it may be another folder of that name.
+            let images = Images::beneath(folder)?;
+            files(path, folder, writers.as_mut()).map(|files| (images, files))
+        };
+        let (images, Files { files, unreadable }) = match block_in_place(look) {
             // A folder that is away for a while is no empty folder, of which everything would be forgotten.
             Err(error) if last.is_some() => {
                 out.tell(format!("{error}; it is looked for again")).await?;
                 out.rest(way.pause(PAUSE)).await?;
                 continue;
             }
-            files => files?,
+            found => found?,
         };
+        let is_whole = unreadable.is_empty();
+        let unreadable: BTreeSet<String> = unreadable.iter().map(ToString::to_string).collect();
+        for why in unreadable.difference(&told) {
+            out.send(What::Unreadable(why.clone()), Mark::None).await?;
+        }
+        told = unreadable;
         if files.len() > MOST_SEEN {
             return Err(Error::TooMany(name()));
         }
@@ -78,26 +89,39 @@ pub(super) async fn run(path: &Path, place: Option<Place>, way: Way, out: &Outpu
         if !way.follow {
             return Ok(());
         }
-        if let Some(mark) = forget(&mut seen, &present) {
+        // What is in a folder that cannot be read is not gone.
+        if is_whole && let Some(mark) = forget(&mut seen, &present) {
             out.send(What::Nothing, mark).await?;
         }
+        // The second look is soon, however rare the others are: with it all counts that was there before.
+        let pause = way.pause(PAUSE);
+        let pause = if last.is_none() { pause.min(SECOND_LOOK) } else { pause };
         last = Some(present);
-        out.rest(way.pause(PAUSE)).await?;
+        out.rest(pause).await?;
     }
 }
 
-/// The images there are now, in order of path.
-fn files(path: &Path, folder: &Path, writers: Option<&mut Writers>) -> Result<Vec<File>, posts::Error> {
+/// What a look finds.
+struct Files {
+    /// In order of path.
+    files: Vec<File>,
+    /// Folders below.
+    unreadable: Vec<posts::Error>,
+}
+
+/// The images there are now.
+fn files(path: &Path, folder: &Path, writers: Option<&mut Writers>) -> Result<Files, posts::Error> {
     if !path.is_dir() {
-        return Ok(File::at(path.to_owned(), folder).into_iter().collect());
+        return Ok(Files { files: File::at(path.to_owned(), folder).into_iter().collect(), unreadable: vec![] });
     }
-    let (mut images, mut folders) = (vec![], vec![]);
-    posts::below(path, &mut images, &mut folders)?;
+    let mut below = posts::Below::default();
+    below.look(path)?;
     if let Some(writers) = writers {
-        writers.heed(&folders);
+        writers.heed(&below.folders);
     }
-    images.sort();
-    Ok(images.into_iter().filter_map(|image| File::at(image, folder)).collect())
+    below.images.sort();
+    let files = below.images.into_iter().filter_map(|image| File::at(image, folder)).collect();
+    Ok(Files { files, unreadable: below.unreadable })
 }
 
 /// Whether it is written to its end, as far as can be known.
@@ -106,12 +130,9 @@ fn is_written(file: &File, last: Option<&HashSet<u64>>, writers: &Writers) -> bo
         return false;
     }
     let age = SystemTime::now().duration_since(file.modified);
-    match last {
-        _ if writers.closed(&file.path) => true,
-        // A time in the future says nothing.
-        None => age.is_ok_and(|age| age > OLD),
-        Some(last) => last.contains(&file.identity) && !age.is_ok_and(|age| age < PAUSE),
-    }
+    // A time in the future says nothing.
+    let is_twice_the_same = || last.is_some_and(|last| last.contains(&file.identity));
+    writers.closed(&file.path) || (is_twice_the_same() && !age.is_ok_and(|age| age < PAUSE))
 }
 
 fn is_still(file: &File, folder: &Path) -> bool {

@@ -1,5 +1,5 @@
 //! Lists and archives: each is read from the place on where it was left. A JSONL list may be followed as it grows, whole
-//! lines only; one that was truncated or replaced is read from its beginning, which is told.
+//! lines only; one that was truncated, overwritten or replaced is read from its beginning, which is told.
 
 use std::fs;
 use std::io;
@@ -53,41 +53,65 @@ async fn send(list: &Path, placed: Placed, head: &mut Head, out: &Output) -> Res
         *head = Head::of(list, placed.behind.offset).unwrap_or_default();
     }
     let place = Place::List { behind: placed.behind, head: head.clone() };
-    out.found(placed.found, Mark::At(place)).await
+    match placed.found {
+        Err(error) if error.is_of_the_list() => Err(error.into()),
+        found => out.found(found, Mark::At(place)).await,
+    }
 }
 
 pub(super) async fn json_lines(list: &Path, place: Option<Place>, way: Way, out: &Output) -> Result<(), Error> {
     let images = Images::beneath(list.parent().unwrap_or(Path::new("")))?;
-    let (mut from, mut head) = resumed(list, place, out).await?;
+    let (from, mut head) = resumed(list, place, out).await?;
+    let mut lines = JsonLines::open(list, images.clone(), way.reading, from, way.follow)?;
     loop {
-        let mut lines = JsonLines::open(list, images.clone(), way.reading, from, way.follow)?;
-        let why = loop {
-            // Before what is there is read: so nothing stands behind in a list that was replaced.
-            let replaced = replaced(list, &lines);
-            while let Some(placed) = block_in_place(|| lines.next()) {
-                send(list, placed, &mut head, out).await?;
+        // Before what is there is read: so nothing stands behind in a list that was replaced.
+        let changed = changed(list, &lines, &head);
+        // Behind the place in another text stands nothing that begins there.
+        if changed != Some(OVERWRITTEN) {
+            match to_end(list, &mut lines, &mut head, out).await {
+                Err(Error::Posts(error)) if way.follow => out.tell(format!("{error}; it is tried again")).await?,
+                ended => ended?,
             }
-            if !way.follow {
-                return Ok(());
-            }
-            match replaced {
-                Some(why) => break why,
-                None => out.rest(way.pause(PAUSE)).await?,
-            }
+        }
+        if !way.follow {
+            return Ok(());
+        }
+        let Some(changed) = changed else {
+            out.rest(way.pause(PAUSE)).await?;
+            continue;
         };
-        out.tell(format!("{} was {why}: it is read from its beginning", list.display())).await?;
-        (from, head) = (Spot::default(), Head::default());
+        match JsonLines::open(list, images.clone(), way.reading, Spot::default(), way.follow) {
+            Ok(anew) => {
+                out.tell(format!("{} was {changed}: it is read from its beginning", list.display())).await?;
+                (lines, head) = (anew, Head::default());
+            }
+            Err(error) => {
+                out.tell(format!("{error}; it is tried again")).await?;
+                out.rest(way.pause(PAUSE)).await?;
+            }
+        }
     }
 }
 
-/// What became of a list at whose end one has been.
-fn replaced(list: &Path, lines: &JsonLines) -> Option<&'static str> {
+async fn to_end(list: &Path, lines: &mut JsonLines, head: &mut Head, out: &Output) -> Result<(), Error> {
+    while let Some(placed) = block_in_place(|| lines.next()) {
+        send(list, placed, head, out).await?;
+    }
+    Ok(())
+}
+
+const OVERWRITTEN: &str = "overwritten";
+
+/// What became of a list in which one has been.
+fn changed(list: &Path, lines: &JsonLines, head: &Head) -> Option<&'static str> {
     // Away is not yet replaced: whoever rotates it makes a new one soon.
     let (now, read) = (fs::metadata(list).ok()?, lines.metadata().ok()?);
     if (now.dev(), now.ino()) != (read.dev(), read.ino()) {
         Some("replaced")
     } else if now.len() < lines.behind().offset {
         Some("truncated")
+    } else if head.bytes > 0 && Head::of(list, head.bytes).ok()? != *head {
+        Some(OVERWRITTEN)
     } else {
         None
     }

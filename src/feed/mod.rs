@@ -165,7 +165,7 @@ impl Source {
             ("s3", Ok(url)) => Ok(Self::Objects(Objects::of(&url)?)),
             ("file", Ok(url)) => match url.to_file_path() {
                 Ok(path) => Self::path(&path, follow),
-                Err(()) => Err(Error::Scheme(text.to_owned())),
+                Err(()) => Err(Error::Scheme(name(text))),
             },
             _ => Err(Error::Scheme(name(text))),
         }
@@ -203,16 +203,18 @@ impl Source {
 }
 
 /// What a source is called in lines and in the state file. A URL's query and credentials may be secrets: a digest stands for
-/// them.
+/// them. Where they are in one that does not parse is not known: of it only the scheme is told.
 pub(crate) fn name(text: &str) -> String {
+    let Some((scheme, _)) = text.split_once("://") else { return text.to_owned() };
     match Url::parse(text) {
-        Ok(url) if text.contains("://") => {
+        Ok(url) => {
             let shown = fetch::shown(&url);
             let has_more = url.query().is_some() || !url.username().is_empty() || url.password().is_some();
             let digest = blake3::hash(text.as_bytes()).to_hex();
             if has_more { format!("{shown}#{}", digest.get(..16).unwrap_or_default()) } else { shown }
         }
-        _ => text.to_owned(),
+        Err(_) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => format!("{scheme}://…"),
+        Err(_) => "…".to_owned(),
     }
 }
 
@@ -263,6 +265,10 @@ mod tests {
         assert!(told.starts_with("https://example.com/feed.xml#") && !told.contains("secret"), "{told}");
         assert_ne!(told, name("https://user:secret@example.com/feed.xml?token=another"));
         assert_eq!(name("photos/"), "photos/");
+        for text in ["https://user:secret/of@example.com/feed.xml", "user:secret@https://example.com/feed.xml"] {
+            let refused = Source::of(text, false).err().expect("refused").to_string();
+            assert!(refused.contains('…') && !refused.contains("secret"), "{refused}");
+        }
         assert_eq!(name("https://example.com/feed.xml"), "https://example.com/feed.xml");
     }
 

@@ -196,11 +196,12 @@ enum Undelivered {
 }
 
 fn undelivered(error: object_store::Error) -> Undelivered {
-    use object_store::Error::{NotFound, NotImplemented, PermissionDenied, Precondition};
+    use object_store::Error as Failure;
     match &error {
-        NotFound { .. } | PermissionDenied { .. } | Precondition { .. } | NotImplemented { .. } => {
+        Failure::NotFound { .. } | Failure::Precondition { .. } | Failure::NotImplemented { .. } => {
             Undelivered::Object(told(&error))
         }
+        // Who may not read it today may tomorrow: it is not behind.
         _ => Undelivered::Store(told(&error)),
     }
 }
@@ -215,4 +216,18 @@ fn told(error: &object_store::Error) -> String {
 fn identity_of(meta: &ObjectMeta) -> u64 {
     let modified = meta.last_modified.timestamp_micros().to_le_bytes();
     identity([meta.location.as_ref().as_bytes(), &meta.size.to_le_bytes(), &modified])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_asked_for_again() {
+        let (path, source) = (String::from("a.jpg"), || "403 Forbidden".into());
+        let denied = object_store::Error::PermissionDenied { path: path.clone(), source: source() };
+        assert!(matches!(undelivered(denied), Undelivered::Store(why) if why.contains("403")));
+        let gone = object_store::Error::NotFound { path, source: source() };
+        assert!(matches!(undelivered(gone), Undelivered::Object(_)));
+    }
 }

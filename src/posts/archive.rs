@@ -1,11 +1,12 @@
 //! Archives and feeds in a file: RSS and Atom, Mastodon, Bluesky. Which it is, is told by what stands in it and not by its name.
 //! A file is read whole, so it has a largest size; each of its entries may be broken by itself.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::{fmt, fs};
 
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::draft::{Draft, Images};
@@ -13,6 +14,8 @@ use super::{Error, Found, Placed, Reading, Spot, bluesky, mastodon, syndication}
 
 /// The largest archive.
 const MOST_BYTES: u64 = 256 << 20;
+/// The most entries of one in JSON.
+const MOST_ENTRIES: usize = 1_000_000;
 
 /// What a post without a picture is skipped for.
 pub(crate) const NO_IMAGE: &str = "no image";
@@ -46,7 +49,7 @@ enum Kind {
 }
 
 enum Entries {
-    Json(Kind, Vec<Box<RawValue>>),
+    Json(Kind, Items),
     /// Parsed as a whole; taken out one by one.
     Feed(Vec<Option<Drafted>>),
 }
@@ -92,7 +95,7 @@ impl Archive {
 impl Entries {
     fn count(&self) -> usize {
         match self {
-            Self::Json(_, items) => items.len(),
+            Self::Json(_, items) => items.0.len(),
             Self::Feed(entries) => entries.len(),
         }
     }
@@ -102,7 +105,7 @@ impl Entries {
         match self {
             Self::Feed(entries) => entries.get_mut(index).and_then(Option::take).ok_or_else(gone),
             Self::Json(kind, items) => {
-                let text = items.get(index).ok_or_else(gone)?.get();
+                let text = items.0.get(index).ok_or_else(gone)?.get();
                 match kind {
                     Kind::Outbox => mastodon::activity(text, images),
                     Kind::Statuses => mastodon::status(text),
@@ -130,10 +133,40 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Members {
-    ordered_items: Option<Vec<Box<RawValue>>>,
-    feed: Option<Vec<Box<RawValue>>>,
-    posts: Option<Vec<Box<RawValue>>>,
-    records: Option<Vec<Box<RawValue>>>,
+    ordered_items: Option<Items>,
+    feed: Option<Items>,
+    posts: Option<Items>,
+    records: Option<Items>,
+}
+
+/// No more than may be; each costs more here than it does in the file.
+struct Items(Vec<Box<RawValue>>);
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Collecting)
+    }
+}
+
+struct Collecting;
+
+impl<'de> Visitor<'de> for Collecting {
+    type Value = Items;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut sequence: S) -> Result<Items, S::Error> {
+        let mut items = vec![];
+        while let Some(item) = sequence.next_element()? {
+            if items.len() == MOST_ENTRIES {
+                return Err(S::Error::custom(format_args!("more than {MOST_ENTRIES} entries; split it")));
+            }
+            items.push(item);
+        }
+        Ok(Items(items))
+    }
 }
 
 /// What every status has.
@@ -147,9 +180,9 @@ struct Status {
 fn json(bytes: &[u8]) -> Result<Entries, String> {
     let invalid = |error: serde_json::Error| format!("not JSON: {error}");
     if bytes.trim_ascii_start().starts_with(b"[") {
-        let items: Vec<Box<RawValue>> = serde_json::from_slice(bytes).map_err(invalid)?;
+        let items: Items = serde_json::from_slice(bytes).map_err(invalid)?;
         let is_status = |item: &RawValue| serde_json::from_str::<Status>(item.get()).is_ok();
-        return match items.first() {
+        return match items.0.first() {
             Some(first) if !is_status(first) => Err("a JSON list of neither kind".into()),
             _ => Ok(Entries::Json(Kind::Statuses, items)),
         };

@@ -194,13 +194,21 @@ fn an_archive_leads_to_no_file_outside_of_its_folder() {
         entries(&path).remove(0).expect_err("refused");
     }
     let list = archive.join("posts.jsonl");
-    let images = draft::Images::beside(&list, true).expect("opens");
+    let images = Images::beside(&list, true).expect("opens");
     fs::write(&list, "{\"image\": {\"path\": \"../secret.jpg\"}}\n{\"image\": {\"path\": \"link.jpg\"}}\n")
         .expect("written");
     for placed in JsonLines::open(&list, images, READING, Spot::default(), false).expect("opens") {
         let refused = placed.found.expect_err("refused").to_string();
         assert!(refused.contains("leads out of"), "{refused}");
     }
+}
+
+#[test]
+fn an_archive_has_no_more_entries_than_it_may() {
+    let (_folder, path) =
+        written("outbox.json", format!("{{\"orderedItems\": [1{}]}}", ",1".repeat(1_000_000)).as_bytes());
+    let refused = Archive::open(&path).err().expect("refused").to_string();
+    assert!(refused.contains("more than 1000000 entries; split it"), "{refused}");
 }
 
 #[test]
@@ -211,7 +219,8 @@ fn xml_made_to_harm_costs_little_and_reads_no_file() {
             "<?xml version=\"1.0\"?>{before}<rss version=\"2.0\"><channel><title>t</title><item><guid>1</guid><title>{title}</title><enclosure url=\"https://a.example/1.jpg\" type=\"image/jpeg\"/></item></channel></rss>"
         )
     };
-    let laughs: String = (1..30).map(|n| format!("<!ENTITY l{n} \"&l{};&l{};\">", n - 1, n - 1)).collect();
+    let laughs: String =
+        (1..30).map(|n| format!("<!ENTITY l{n} \"&l{};&l{};\">", n - 1, n - 1)).collect::<Vec<_>>().concat();
     let external = format!("<!DOCTYPE r [<!ENTITY e SYSTEM \"file://{}\">]>", secret.display());
     for (before, title) in [(format!("<!DOCTYPE r [<!ENTITY l0 \"ha\">{laughs}]>"), "&l29;"), (external, "&e;")] {
         let path = folder.path().join("feed.xml");

@@ -97,7 +97,8 @@ impl Images {
                 options.open(folder.join(name))
             }
             Self::Beneath(folder, opened) => {
-                let name = name.strip_prefix(folder).unwrap_or(name);
+                // A name is one of the folder's; only an absolute one tells the folder too.
+                let name = if name.is_absolute() { name.strip_prefix(folder).unwrap_or(name) } else { name };
                 let file = opened.open_with(name, OpenOptions::new().read(true).custom_flags(FLAGS))?;
                 Ok(file.into_std())
             }

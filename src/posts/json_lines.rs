@@ -99,7 +99,7 @@ impl JsonLines {
         };
         post.remove("image");
         if content_type(&path).is_none() {
-            return Err(bad(format!("image.path {path:?} must end in .jpg, .jpeg, .png, .webp or .gif")));
+            return Err(bad(format!("image.path {} must end in .jpg, .jpeg, .png, .webp or .gif", path.display())));
         }
         Draft { image: Image::File(self.images.clone(), path), post, label }.record(self.reading)
     }
@@ -113,8 +113,9 @@ impl Iterator for JsonLines {
             let line = match self.next_line() {
                 Ok(line) => line?,
                 Err(source) => {
-                    self.failed = true;
-                    let found = Err(Error::Read { path: self.list.clone(), source });
+                    // One that is followed is asked again, later.
+                    self.failed = !self.whole;
+                    let found = Err(Error::List { path: self.list.clone(), source });
                     return Some(Placed { found, behind: self.behind });
                 }
             };

@@ -52,6 +52,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A list that broke off: what stands behind is not known, so it is not one post that is missing.
+    #[error("cannot read {path} any further: {source}")]
+    List {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Neither an image, a list, an archive nor a folder.
     #[error(
         "{0} is neither an image (.jpg .jpeg .png .webp .gif), a list of posts (.jsonl .csv), a feed or archive (.xml .rss .atom .json) nor a folder"
@@ -107,6 +115,14 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+}
+
+impl Error {
+    /// Whether the list itself cannot be read any further, rather than one of its posts: it has come to no end.
+    #[must_use]
+    pub fn is_of_the_list(&self) -> bool {
+        matches!(self, Self::List { .. })
+    }
 }
 
 /// How a post is put into a record.
@@ -238,23 +254,43 @@ fn of_image(image: &Path, reading: Reading) -> Result<SourcePost, Error> {
 }
 
 pub(crate) fn images_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut images = Vec::new();
-    below(folder, &mut images, &mut Vec::new())?;
-    images.sort();
-    Ok(images)
+    let mut below = Below::default();
+    below.look(folder)?;
+    if let Some(unreadable) = below.unreadable.pop() {
+        return Err(unreadable);
+    }
+    below.images.sort();
+    Ok(below.images)
 }
 
-/// The images below a folder, and the folders that they are looked for in.
-pub(crate) fn below(folder: &Path, images: &mut Vec<PathBuf>, folders: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let unreadable = |source| Error::Read { path: folder.to_owned(), source };
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_dir() && !path.is_symlink() {
-            below(&path, images, folders)?;
-        } else if content_type(&path).is_some() {
-            images.push(path);
+/// What is found below a folder.
+#[derive(Default)]
+pub(crate) struct Below {
+    pub(crate) images: Vec<PathBuf>,
+    /// The folders that they are looked for in.
+    pub(crate) folders: Vec<PathBuf>,
+    /// Folders below that cannot be read.
+    pub(crate) unreadable: Vec<Error>,
+}
+
+impl Below {
+    /// # Errors
+    /// When the folder itself cannot be read.
+    pub(crate) fn look(&mut self, folder: &Path) -> Result<(), Error> {
+        let unreadable = |source| Error::Read { path: folder.to_owned(), source };
+        for entry in fs::read_dir(folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.is_dir() && !path.is_symlink() {
+                match self.look(&path) {
+                    // It went meanwhile.
+                    Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                    looked => self.unreadable.extend(looked.err()),
+                }
+            } else if content_type(&path).is_some() {
+                self.images.push(path);
+            }
         }
+        self.folders.push(folder.to_owned());
+        Ok(())
     }
-    folders.push(folder.to_owned());
-    Ok(())
 }

@@ -1,19 +1,54 @@
 //! A CSV list: a header line, and a post a row.
 
 use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use csv::{ByteRecord, Position, Reader, ReaderBuilder};
+use csv::{ByteRecord, ErrorKind, Position, Reader, ReaderBuilder};
 use serde_json::{Map, Value, json};
 
 use super::draft::{Draft, ENDINGS, Image, Images, content_type};
 use super::{Error, Found, Placed, Reading, Spot};
 
+/// A row may always be so long, however small images have to be.
+const LEAST_ROW_BYTES: usize = 64 * 1024;
+
+/// A file of which no more than that may be read before it is said again how much. A quote that is never closed would make
+/// one row of all that stands behind it.
+struct Limited {
+    file: fs::File,
+    left: usize,
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.left.min(buffer.len());
+        let buffer = buffer.split_at_mut(most).0;
+        if buffer.is_empty() {
+            let why = "a row is longer than limits.record_bytes; is a quote in it never closed?";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let read = self.file.read(buffer)?;
+        self.left -= read;
+        Ok(read)
+    }
+}
+
+impl Seek for Limited {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.file.seek(place)
+    }
+}
+
+fn most_bytes(reading: Reading) -> usize {
+    reading.most_bytes.max(LEAST_ROW_BYTES)
+}
+
 pub(crate) struct Rows {
     list: PathBuf,
     images: Images,
     reading: Reading,
-    reader: Reader<fs::File>,
+    reader: Reader<Limited>,
     columns: Vec<String>,
     /// What cannot be read once is not asked for ever.
     failed: bool,
@@ -22,7 +57,8 @@ pub(crate) struct Rows {
 impl Rows {
     pub(crate) fn open(list: &Path, images: Images, reading: Reading, from: Spot) -> Result<Self, Error> {
         let file = fs::File::open(list).map_err(|source| Error::Read { path: list.to_owned(), source })?;
-        let mut reader = ReaderBuilder::new().flexible(true).from_reader(file);
+        let limited = Limited { file, left: most_bytes(reading) };
+        let mut reader = ReaderBuilder::new().flexible(true).from_reader(limited);
         let bad_header = |error: csv::Error| Error::Line { path: list.to_owned(), line: 1, why: error.to_string() };
         let columns: Vec<String> = reader.byte_headers().map_err(bad_header)?.iter().map(lossy).collect();
         if !columns.iter().any(|column| column == "image" || column == "id") {
@@ -78,6 +114,7 @@ impl Iterator for Rows {
         let mut row = ByteRecord::new();
         let line = self.reader.position().line();
         let bad = |line, why| Error::Line { path: self.list.clone(), line, why };
+        self.reader.get_mut().left = most_bytes(self.reading);
         let found = match self.reader.read_byte_record(&mut row) {
             Ok(false) => return None,
             Ok(true) => {
@@ -85,8 +122,15 @@ impl Iterator for Rows {
                 self.draft(&row).map_err(|why| bad(line, why)).and_then(|draft| draft.record(self.reading))
             }
             Err(error) => {
-                self.failed = error.is_io_error();
-                Err(bad(line, error.to_string()))
+                let why = error.to_string();
+                match error.into_kind() {
+                    ErrorKind::Io(source) => {
+                        self.failed = true;
+                        let source = io::Error::new(source.kind(), format!("line {line}: {source}"));
+                        Err(Error::List { path: self.list.clone(), source })
+                    }
+                    _ => Err(bad(line, why)),
+                }
             }
         };
         let behind = self.reader.position();

@@ -160,6 +160,53 @@ fn of_a_list_that_grows_only_whole_lines_are_read() {
 }
 
 #[test]
+fn a_list_that_cannot_be_read_any_further_is_told_apart_from_a_post() {
+    // A folder opens like a file, and fails when it is read.
+    let folder = folder(&[("a.jpg", "A")]);
+    let images = Images::beside(folder.path(), true).expect("a folder");
+    for followed in [false, true] {
+        let lines =
+            JsonLines::open(folder.path(), images.clone(), reading(Encoding::Binary), Spot::default(), followed);
+        let mut lines = lines.expect("opens");
+        let error = lines.next().expect("told").found.expect_err("no list");
+        assert!(error.is_of_the_list() && error.to_string().contains("any further"), "{error}");
+        assert_eq!(lines.next().is_some(), followed, "only one that is followed is asked again");
+    }
+    assert!(!Error::Kind("a.txt".into()).is_of_the_list());
+}
+
+#[test]
+fn a_name_below_the_folder_may_begin_like_the_folder() {
+    let tests = tempfile::tempdir_in("tests").expect("a folder with a path that is not absolute");
+    let inner = tests.path().join(tests.path());
+    fs::create_dir_all(&inner).expect("made");
+    fs::write(tests.path().join("a.jpg"), "outer").expect("written");
+    fs::write(inner.join("a.jpg"), "inner").expect("written");
+    let images = Images::beneath(tests.path()).expect("a folder");
+    let read = |name: &Path| Draft::of_image(&images, name).record(reading(Encoding::Binary)).expect("read").value;
+    assert!(tests.path().is_relative());
+    assert_eq!(read(&tests.path().join("a.jpg")), "inner");
+    assert_eq!(read(Path::new("a.jpg")), "outer");
+    let absolute = tests.path().canonicalize().expect("there");
+    let images = Images::beneath(&absolute).expect("a folder");
+    let post = Draft::of_image(&images, &absolute.join("a.jpg")).record(reading(Encoding::Binary));
+    assert_eq!(post.expect("read").value, "outer");
+}
+
+#[test]
+fn a_row_that_never_ends_is_no_post_and_does_not_fill_the_memory() {
+    let rows = format!("image\na.jpg\n\"{}", "b.jpg\n".repeat(1_000_000));
+    let folder = folder(&[("list.csv", &rows), ("a.jpg", "A")]);
+    let list = folder.path().join("list.csv");
+    let images = Images::beside(&list, true).expect("a folder");
+    let mut rows = Rows::open(&list, images, reading(Encoding::Binary), Spot::default()).expect("opens");
+    assert!(rows.next().expect("a row").found.is_ok());
+    let error = rows.next().expect("told").found.expect_err("no row");
+    assert!(error.is_of_the_list() && error.to_string().contains("line 3: a row is longer"), "{error}");
+    assert!(rows.next().is_none());
+}
+
+#[test]
 fn a_line_beyond_any_record_is_told_and_passed() {
     let folder = folder(&[("list.jsonl", &format!("{}\n{}\n{}\n", line(1), "x".repeat(1_000_000), line(3)))]);
     let posts = read(&folder.path().join("list.jsonl"), Encoding::Binary);
