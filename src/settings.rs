@@ -105,7 +105,7 @@ impl From<config::ConfigError> for Error {
             config::ConfigError::Type { key: Some(key), expected, .. } if holds_options(&key) => {
                 Self::Option { key, expected }
             }
-            config::ConfigError::At { error, key: Some(key), .. } if holds_options(&key) => match *error {
+            config::ConfigError::At { error, key: Some(key), .. } if hides(&key, &error) => match *error {
                 config::ConfigError::Type { expected, .. } => Self::Option { key, expected },
                 // A name out of few, such as kafka.security.mechanism: no secret.
                 other if ["kafka.security.mechanism", "kafka.security.protocol"].contains(&key.as_str()) => {
@@ -115,18 +115,35 @@ impl From<config::ConfigError> for Error {
                 config::ConfigError::Message(told) if told.starts_with("unknown field") => {
                     Self::Read(config::ConfigError::Message(format!("{key}: {told}")))
                 }
-                _ if key.starts_with("kafka.security") => Self::Option { key, expected: "a section" },
-                _ => Self::Option { key, expected: "a map of texts" },
+                _ if is_in(&OPTIONS, &key) => Self::Option { key, expected: "a map of texts" },
+                _ => Self::Option { key, expected: "a section" },
             },
             error => Self::Read(error),
         }
     }
 }
 
-/// librdkafka's options and what is beside them, of which some are secrets.
-fn holds_options(key: &str) -> bool {
-    let sections = ["kafka.options", "kafka.consumer", "kafka.producer", "kafka.security", "dashboard.token"];
+/// librdkafka's options, of which some are secrets.
+const OPTIONS: [&str; 3] = ["kafka.options", "kafka.consumer", "kafka.producer"];
+/// Sections of which nothing is told, and the one that tells itself what is wrong, but for a type.
+const SECRETS: [&str; 2] = ["kafka.security", "dashboard.token"];
+const REGISTRY: [&str; 1] = ["decode.registry"];
+
+fn is_in(sections: &[&str], key: &str) -> bool {
     sections.iter().any(|section| key.starts_with(section))
+}
+
+/// Whether the text of a wrong type may hold secrets: of what is in one of the sections, or has one in it.
+fn holds_options(key: &str) -> bool {
+    [OPTIONS.as_slice(), &SECRETS, &REGISTRY].concat().iter().any(|section| {
+        key.starts_with(section) || section.strip_prefix(key).is_some_and(|behind| behind.starts_with('.'))
+    })
+}
+
+/// Whether what is wrong with a key may tell a secret: serde shows a text where it wants a section.
+fn hides(key: &str, error: &config::ConfigError) -> bool {
+    let shows = matches!(error, config::ConfigError::Type { .. }) || error.to_string().starts_with("invalid ");
+    is_in(&OPTIONS, key) || is_in(&SECRETS, key) || (shows && holds_options(key))
 }
 
 impl Settings {
@@ -255,6 +272,22 @@ mod tests {
             let refused = refusal(&[(&format!("SENTISTREAM__KAFKA__{key}"), r#"{"sasl.password": "hunter2"}"#)]);
             assert!(refused.contains(&key.to_lowercase()) && !refused.contains("hunter2"), "{refused}");
         }
+        let security = r#"{"security": {"password": "hunter2"}}"#;
+        for (key, text) in [
+            ("KAFKA", security),
+            ("KAFKA__SECURITY", security),
+            ("DASHBOARD", "hunter2"),
+            ("DECODE", r#"{"registry": {"password": "hunter2"}}"#),
+            ("DECODE__REGISTRY", r#"{"password": "hunter2"}"#),
+            ("DECODE__REGISTRY", "https://me:hunter2@registry:8081"),
+            ("DECODE__REGISTRY__TIMEOUT_MS", "hunter2"),
+        ] {
+            let refused = refusal(&[(&format!("SENTISTREAM__{key}"), text)]);
+            let key = key.to_lowercase().replace("__", ".");
+            assert!(refused.contains(&key) && !refused.contains("hunter2"), "{refused}");
+        }
+        let told = refusal(&[("SENTISTREAM__DECODE__REGISTRY__URL", "registry:8081")]);
+        assert!(told.contains("must begin with http:// or https://"), "{told}");
         let refused = with_kafka("  options: [\"hunter2\"]").expect_err("refused").to_string();
         assert!(!refused.contains("hunter2"), "{refused}");
     }

@@ -81,9 +81,7 @@ impl Worker {
 
     async fn start_within(settings: &Settings, window: Option<Window>) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().with_process());
-        if let Some(registry) = &settings.decode.registry {
-            Registry::new(registry, &metrics)?.check().await?;
-        }
+        Registry::check_set(settings.decode.registry.as_ref(), &metrics).await?;
         let scorer = {
             let (settings, metrics) = (settings.clone(), Arc::clone(&metrics));
             spawn_blocking(move || Scorer::load(&settings, &metrics)).await??

@@ -2,7 +2,7 @@
 //! nothing wrong too, and what cannot be looked at because of an earlier finding is told as skipped.
 //!
 //! ```text
-//! settings ─> host, fetch, bundle, model, dashboard (this machine) ─> broker ─> topics ─> permissions
+//! settings ─> host, registry, fetch, bundle, model, dashboard (this machine) ─> broker ─> topics ─> permissions
 //! ```
 //!
 //! Nothing is changed: no group is joined, nothing is committed or published, no topic is altered. Missing topics are made
@@ -26,6 +26,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 pub use self::recommended::PARTITIONS;
+use crate::decode::Registry;
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 
 /// How long brokers may be asked in all. Each question has a deadline of its own; this one is for what does not keep to it.
@@ -66,6 +68,8 @@ pub enum Area {
     Host,
     /// Images by URL.
     Fetch,
+    /// The schema registry.
+    Registry,
     /// The bundle's files.
     Bundle,
     /// ONNX Runtime, provider and graphs.
@@ -86,6 +90,7 @@ impl fmt::Display for Area {
             Self::Settings => "settings",
             Self::Host => "host",
             Self::Fetch => "fetch",
+            Self::Registry => "registry",
             Self::Bundle => "bundle",
             Self::Model => "model",
             Self::Dashboard => "dashboard",
@@ -155,6 +160,7 @@ async fn look(settings: &Settings, plan: Plan, report: &Report) {
         Role::Run => {
             host::ports(settings, report).await;
             host::traces(settings, report).await;
+            registry(settings, report).await;
             let (settings, report) = (settings.clone(), report.clone());
             in_background(move || {
                 model::check(&settings, &report);
@@ -173,6 +179,15 @@ async fn look(settings: &Settings, plan: Plan, report: &Report) {
     if asked.is_err() {
         let what = format!("brokers left questions without an answer for {} s", ALL_OF_BROKER.as_secs());
         report.error(Area::Broker, what, "look at the brokers, and run the check again");
+    }
+}
+
+/// The registry is asked as at a start, which takes decode.registry.timeout_ms at most.
+async fn registry(settings: &Settings, report: &Report) {
+    let Some(set) = &settings.decode.registry else { return };
+    match Registry::check_set(Some(set), &Metrics::new()).await {
+        Ok(()) => report.ok(Area::Registry, format!("{} answers as a schema registry", set.url)),
+        Err(error) => report.error(Area::Registry, error.to_string(), "correct decode.registry (docs/attach.md)"),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::files::{Flow, Source, told_on_standard_error};
 use super::{Common, Ended, complain};
 use crate::decode::Decoder;
+use crate::decode::Registry;
 use crate::evaluate::{self, Cases, Labelled, Report, Reruns, Sources};
 use crate::message::Outcome;
 use crate::metrics::Metrics;
@@ -60,6 +61,7 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     // Before the work: a folder that cannot be written should be told at once.
     fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
     let metrics = Arc::new(Metrics::new());
+    Registry::check_set(settings.decode.registry.as_ref(), &metrics).await?;
     // Every post with its trace, which what was scored before does not have.
     let mut settings = settings.clone();
     settings.model.cache_bytes = 0;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::files::{Flow, Source, told_on_standard_error};
 use super::{Common, Ended, complain};
+use crate::decode::Registry;
 use crate::error::one_line;
 use crate::message::{Outcome, Verdict};
 use crate::metrics::Metrics;
@@ -65,6 +66,7 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     let sources = arguments.paths.iter().map(|path| Ok(Source::opened(path.clone(), posts::open(path, reading)?)));
     let sources = sources.collect::<Result<Vec<_>, posts::Error>>()?;
     let metrics = Arc::new(Metrics::new());
+    Registry::check_set(settings.decode.registry.as_ref(), &metrics).await?;
     let scorer = tokio::task::block_in_place(|| Scorer::load(settings, &metrics))?;
     let labelling = scorer.labelling.clone();
     let mut flow = Flow::start(settings, scorer, sources, 1, told_on_standard_error(), &metrics)?;

@@ -1,5 +1,5 @@
 //! A record to the post in it. Three encodings, told apart by the `content-type` header (its letter case and anything
-//! after `;` do not matter; without one it is JSON): a JSON object, a CloudEvent that holds the post or its image ([`event`]), or
+//! after `;` do not matter; without one it is JSON): a JSON object, a `CloudEvent` that holds the post or its image ([`event`]), or
 //! the image itself with its attributes as headers. What is written by a schema of a registry becomes JSON first.
 //!
 //! A feed's own JSON is read where the settings say its fields stand ([`mapping`]).
@@ -52,33 +52,42 @@ struct RawImage<'a> {
     url: Raw<'a>,
 }
 
-/// What is told of a post beside it, by CloudEvents' attributes. What the post says itself goes first.
-#[derive(Default)]
+/// A text that is told beside a post. What is wrong with it counts only where it is needed.
+type Beside<'a> = Result<Option<Cow<'a, str>>, Refusal>;
+
+/// What is told of a post beside it, by `CloudEvents`' attributes. What the post says itself goes first.
 struct Attributes<'a> {
-    id: Option<Cow<'a, str>>,
-    source: Option<Cow<'a, str>>,
-    time: Option<Cow<'a, str>>,
+    id: Beside<'a>,
+    source: Beside<'a>,
+    time: Beside<'a>,
 }
 
 impl<'a> Attributes<'a> {
     /// Of the binary mode.
-    fn of_headers(record: &'a Record) -> Result<Self, Refusal> {
-        Ok(Self {
-            id: header_text(record, "ce_id")?,
-            source: header_text(record, "ce_source")?,
-            time: header_text(record, "ce_time")?,
-        })
-    }
-
-    /// The source, where the post names none itself.
-    fn source(&self, own: Option<String>, settings: &Settings) -> Result<Option<String>, Refusal> {
-        if own.is_none()
-            && let Some(source) = &self.source
-        {
-            check_text(source, "ce_source", settings)?;
+    fn of_headers(record: &'a Record) -> Self {
+        Self {
+            id: header_text(record, "ce_id"),
+            source: header_text(record, "ce_source"),
+            time: header_text(record, "ce_time"),
         }
-        Ok(own.or_else(|| self.source.as_deref().map(str::to_owned)).filter(|source| !source.is_empty()))
     }
+}
+
+/// What the post says itself, else what is told beside it.
+fn or<'a>(own: Option<Cow<'a, str>>, beside: Beside<'a>) -> Beside<'a> {
+    own.map_or(beside, |own| Ok(Some(own)))
+}
+
+fn source(own: Option<String>, beside: Beside<'_>, settings: &Settings) -> Result<Option<String>, Refusal> {
+    let source = match own {
+        Some(own) => Some(own),
+        None => {
+            let told = beside?;
+            told.as_deref().map_or(Ok(()), |told| check_text(told, "ce_source", settings))?;
+            told.map(Cow::into_owned)
+        }
+    };
+    Ok(source.filter(|source| !source.is_empty()))
 }
 
 /// The post in a record's value. An image by URL is the one that was fetched for the record.
@@ -114,14 +123,14 @@ fn read_with(
     }
     if let Some(schema) = &record.schema {
         let json = schema.json(value)?;
-        return read_json(record, &json, Attributes::of_headers(record)?, settings, by_url);
+        return read_json(record, &json, Attributes::of_headers(record), settings, by_url);
     }
     match media_type(record).as_str() {
-        JSON => read_json(record, value, Attributes::of_headers(record)?, settings, by_url),
+        JSON => read_json(record, value, Attributes::of_headers(record), settings, by_url),
         "application/cloudevents+json" => event::read(record, value, settings, by_url),
         kind if IMAGES.contains(&kind) => {
             let metadata = header_metadata(record, settings)?;
-            of_image(record, value.clone(), Attributes::of_headers(record)?, metadata, settings)
+            of_image(record, value.clone(), Attributes::of_headers(record), metadata, settings)
         }
         "application/cloudevents-batch+json" => Err(unsupported(
             "content-type is application/cloudevents-batch+json; a record is one post: send each event of the batch as a record of \
@@ -185,13 +194,13 @@ fn of_json(
         return mapped::read(record, json, beside, mapping, settings, by_url);
     }
     let post: RawPost = json::object(json, "the post")?;
-    let source = beside.source(text_field(post.source, "source", settings)?, settings)?;
+    let source = source(text_field(post.source, "source", settings)?, beside.source, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(optional(post.id, "id", json::string)?.or(beside.id), record)?,
+            id: id(or(optional(post.id, "id", json::string)?, beside.id)?, record)?,
             source,
             published_at: published_at(
-                optional(post.published_at, "published_at", json::string)?.or(beside.time),
+                or(optional(post.published_at, "published_at", json::string)?, beside.time)?,
                 record,
             )?,
             tags: Vec::new(),
@@ -210,12 +219,12 @@ fn of_image(
     settings: &Settings,
 ) -> Result<Post, Refusal> {
     check_image_bytes(image.len(), settings)?;
-    let source = beside.source(None, settings)?;
+    let source = source(None, beside.source, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(beside.id, record)?,
+            id: id(beside.id?, record)?,
             source,
-            published_at: published_at(beside.time, record)?,
+            published_at: published_at(beside.time?, record)?,
             tags: Vec::new(),
         },
         image,

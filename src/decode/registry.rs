@@ -55,6 +55,9 @@ const MOST_KEPT: u64 = 16 << 20;
 const SMALLEST: u64 = 4096;
 /// Questions at once.
 const MOST_QUESTIONS: usize = 8;
+/// Answers that are no schema, one after the other, before that is taken for the answer. The first may be of something in front of
+/// a registry that is starting; all of them may be what an id stands for, which a stranger chose.
+const MOST_STRANGE: usize = 5;
 /// How long the registry's no to an id is remembered: a schema may be registered, or replicated, a little later.
 const NO_LASTS: Duration = Duration::from_secs(10);
 
@@ -71,6 +74,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The password's file.
+    #[error("{0}")]
+    Password(String),
     /// The client, as a rule for want of certificates.
     #[error(
         "cannot ask a schema registry (decode.registry): {0}; is there a bundle of root certificates (ca-certificates)?"
@@ -181,6 +187,17 @@ impl Registry {
         })
     }
 
+    /// [`Self::check`] of the registry that is set, if one is.
+    ///
+    /// # Errors
+    /// As [`Self::new`] and [`Self::check`].
+    pub async fn check_set(settings: Option<&Settings>, metrics: &Metrics) -> Result<(), Error> {
+        match settings {
+            Some(settings) => Self::new(settings, metrics)?.check().await,
+            None => Ok(()),
+        }
+    }
+
     /// Asks what any registry answers, so that a wrong URL or password is told at the start.
     ///
     /// # Errors
@@ -262,13 +279,13 @@ impl Registry {
         Ok(source)
     }
 
-    /// Asks until there is an answer.
+    /// Asks until there is an answer, or none that can be one.
     async fn persist<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         what: &str,
         ask: impl Fn() -> F,
     ) -> Result<T, Refusal> {
-        let mut pauses = pauses();
+        let (mut pauses, mut strange) = (pauses(), 0);
         loop {
             let asked = {
                 let _turn = self.questions.acquire().await;
@@ -279,7 +296,8 @@ impl Registry {
                 Err(failure) => failure,
             };
             let why = failure.told();
-            if failure.is_final() {
+            strange = if matches!(failure, Failure::Strange(_)) { strange + 1 } else { 0 };
+            if failure.is_final() || strange == MOST_STRANGE {
                 return Err(unknown(format!("{what}: {why} (decode.registry.url {})", self.client.root())));
             }
             tracing::warn!(url = %self.client.root(), why, "no answer of the schema registry on {what}: its posts wait");

@@ -14,6 +14,7 @@ use super::archives::{self, Archive};
 use super::book::{Book, Subject};
 use crate::cli::files::{Flow, Source, Tell, Told};
 use crate::cli::{Ended, complain};
+use crate::decode::Registry;
 use crate::metrics::Metrics;
 use crate::posts::{self, Reading};
 use crate::result::Labelling;
@@ -32,6 +33,7 @@ pub(super) async fn run(settings: &Settings, paths: &[PathBuf], folder: &Path, r
     let archives = archives::find(paths, reading)?;
     let _lock = block_in_place(|| claim(folder, paths))?;
     let metrics = Arc::new(Metrics::new());
+    Registry::check_set(settings.decode.registry.as_ref(), &metrics).await?;
     let scorer = block_in_place(|| Scorer::load(settings, &metrics))?;
     let labelling = scorer.labelling.clone();
     let books = block_in_place(|| open(settings, &archives, folder, &labelling))?;

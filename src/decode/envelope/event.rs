@@ -1,4 +1,4 @@
-//! A CloudEvent in structured mode: one JSON object with the event's attributes and its data, which is a post (or a feed's own
+//! A `CloudEvent` in structured mode: one JSON object with the event's attributes and its data, which is a post (or a feed's own
 //! JSON, where a mapping says how to read it), or an image in base64 with the metadata in an extension attribute, as in the
 //! binary mode's headers.
 
@@ -44,9 +44,9 @@ pub(super) fn read(
         return Err(bad_field("specversion must be \"1.0\", the version of CloudEvents that is read"));
     }
     let beside = Attributes {
-        id: optional(event.id, "id", json::string)?,
-        source: optional(event.source, "source", json::string)?,
-        time: optional(event.time, "time", json::string)?,
+        id: Ok(optional(event.id, "id", json::string)?),
+        source: Ok(optional(event.source, "source", json::string)?),
+        time: Ok(optional(event.time, "time", json::string)?),
     };
     let kind = optional(event.datacontenttype, "datacontenttype", json::string)?;
     let kind = kind.map_or_else(|| JSON.to_owned(), |given| media(&given));

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{base64, check_lists, object, string};
 use super::mapping::{Field, Found, Mapping};
-use super::{Attributes, fetched, id, published_at};
+use super::{Attributes, fetched, id, or, published_at, source};
 use crate::decode::Settings;
 use crate::decode::json::{self, bad_field};
 use crate::error::{Reason, Refusal};
@@ -42,14 +42,14 @@ pub(super) fn read(
         taken_at: mapped.text(Field::TakenAt)?.unwrap_or_default(),
     };
     check_lists(&metadata, [mapping.pointer(Field::Tags), mapping.pointer(Field::Objects)], settings)?;
-    let source = beside.source(mapped.text(Field::Source)?, settings)?;
+    let source = source(mapped.text(Field::Source)?, beside.source, settings)?;
     Ok(Post {
         facts: Facts {
-            id: id(mapped.id()?.map(Into::into).or(beside.id), record)?,
+            id: id(or(mapped.id()?.map(Into::into), beside.id)?, record)?,
             source,
             published_at: match mapped.published_at(record)? {
                 Some(time) => Some(time),
-                None => published_at(beside.time, record)?,
+                None => published_at(beside.time?, record)?,
             },
             tags: Vec::new(),
         },

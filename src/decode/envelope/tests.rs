@@ -238,7 +238,7 @@ fn control_characters_are_harmless() {
     assert_eq!((post.facts.id.as_str(), post.metadata.caption.as_str()), ("a\0b", "\0\u{1b}[31m"));
 }
 
-/// A CloudEvent in structured mode.
+/// A `CloudEvent` in structured mode.
 fn event(value: &str) -> Record {
     with_header(record(value.to_owned()), "content-type", "application/cloudevents+json; charset=UTF-8")
 }
@@ -305,6 +305,19 @@ fn events_that_are_wrong_are_named() {
     assert!(refused(&event("[]")).starts_with("not_json: "));
     let batch = with_header(record("[]"), "content-type", "application/cloudevents-batch+json");
     assert!(refused(&batch).contains("send each event of the batch as a record of its own"));
+}
+
+#[test]
+fn a_header_that_nobody_needs_is_not_read() {
+    let own = r#""id": "own", "source": "mine", "published_at": "2026-11-24T09:00:00Z""#;
+    for key in ["ce_id", "ce_source", "ce_time"] {
+        let bad = |mut record: Record| {
+            record.headers.push(Header { key: key.into(), value: Some(Bytes::from_static(b"\xFF")) });
+            record
+        };
+        assert_eq!(read_post(&bad(with(own))).expect("a post").facts.id, "own");
+        assert_eq!(refused(&bad(with(r#""x": 0"#))), format!("bad_field: the header {key} must be UTF-8"));
+    }
 }
 
 #[test]

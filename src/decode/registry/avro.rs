@@ -20,6 +20,8 @@ use crate::error::{Reason, Refusal};
 const MOST_DEPTH: usize = 128;
 /// 77 digits: more than any database has.
 const MOST_DECIMAL_BYTES: usize = 32;
+/// Digits behind the point: each is written, whatever the number is.
+const MOST_SCALE: usize = 77;
 const MILLI: i64 = 1_000_000;
 const MICRO: i64 = 1_000;
 
@@ -227,8 +229,13 @@ impl<'a> Reader<'a> {
             InnerDecimalSchema::Bytes => self.bytes()?,
             InnerDecimalSchema::Fixed(fixed) => self.take(fixed.size)?,
         };
-        let scale = i64::try_from(decimal.scale).ok().filter(|_| (1..=MOST_DECIMAL_BYTES).contains(&bytes.len()));
-        let scale = scale.ok_or_else(|| mismatch(format!("a decimal of {} bytes", bytes.len())))?;
+        let is_sound = decimal.scale <= MOST_SCALE && (1..=MOST_DECIMAL_BYTES).contains(&bytes.len());
+        let scale = i64::try_from(decimal.scale).ok().filter(|_| is_sound).ok_or_else(|| {
+            let (bytes, scale) = (bytes.len(), decimal.scale);
+            mismatch(format!(
+                "a decimal of {bytes} bytes and the scale {scale}; read are 1 to {MOST_DECIMAL_BYTES} and 0 to {MOST_SCALE}"
+            ))
+        })?;
         let number = BigDecimal::new(Decimal::from(bytes).into(), scale);
         self.out.raw(&number.to_plain_string())
     }

@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::Error;
-use super::settings::{Secret, Settings};
+use super::settings::Settings;
 use crate::error::one_line;
+use crate::secret::{Secret, first_line};
 
 /// Bytes of the longest answer: a schema in JSON.
 const MOST_ANSWER: usize = 4 << 20;
@@ -49,15 +50,17 @@ pub(super) enum Failure {
     Unreachable(String),
     /// Another one than was asked for; with the code of Confluent's API where it has one.
     Status { status: StatusCode, code: Option<u32>, message: String },
+    /// It is longer than any schema that is read.
+    TooLong,
     /// It is not what a registry says.
     Strange(String),
 }
 
 impl Failure {
     /// What the registry itself says no to, and will again: it has no such schema (404xx), or this user may not see it
-    /// (403xx). Anything else, such as the 404 of a proxy that lost it, may pass.
+    /// (403xx). So is what is too long. Anything else, such as the 404 of a proxy that lost it, may pass.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Status { code: Some(40_300..=40_499), .. })
+        matches!(self, Self::Status { code: Some(40_300..=40_499), .. } | Self::TooLong)
     }
 
     pub(super) fn told(&self) -> String {
@@ -65,6 +68,7 @@ impl Failure {
             Self::Unreachable(why) => why.clone(),
             Self::Status { status, message, .. } if message.is_empty() => format!("it answers {status}"),
             Self::Status { status, message, .. } => format!("it answers {status}: {message}"),
+            Self::TooLong => format!("its answer has more than {MOST_ANSWER} bytes"),
             Self::Strange(why) => format!("its answer is not that of a schema registry: {why}"),
         }
     }
@@ -78,6 +82,8 @@ impl Client {
             .user_agent(concat!("sentistream/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            // A proxy of plain HTTP would be told the password.
+            .no_proxy()
             .timeout(settings.timeout());
         if let Some(path) = &settings.ca_file {
             let pem = fs::read(path).map_err(|error| Error::file("ca_file", path, &error))?;
@@ -115,14 +121,14 @@ impl Client {
         }
         let mut request = self.http.get(url).header(reqwest::header::ACCEPT, JSON);
         if let Some((name, password)) = &self.user {
-            request = request.basic_auth(name, Some(password.reveal()));
+            request = request.basic_auth(name, Some(&password.0));
         }
         let unreachable = |error: reqwest::Error| Failure::Unreachable(chain(&error.without_url()));
         let mut response = request.send().await.map_err(unreachable)?;
         let (status, mut body) = (response.status(), Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > MOST_ANSWER {
-                return Err(Failure::Strange(format!("it has more than {MOST_ANSWER} bytes")));
+                return Err(if status == StatusCode::OK { Failure::TooLong } else { refused(status, &[]) });
             }
             body.extend_from_slice(&chunk);
         }
@@ -137,10 +143,7 @@ fn user(settings: &Settings) -> Result<Option<(String, Secret)>, Error> {
     let Some(name) = &settings.username else { return Ok(None) };
     let password = match (&settings.password, &settings.password_file) {
         (Some(password), _) => password.clone(),
-        (None, Some(path)) => {
-            let text = fs::read_to_string(path).map_err(|error| Error::file("password_file", path, &error))?;
-            text.trim_end_matches(['\r', '\n']).to_owned().into()
-        }
+        (None, Some(path)) => first_line("decode.registry.password_file", path).map_err(Error::Password)?,
         (None, None) => return Ok(None),
     };
     Ok(Some((name.clone(), password)))

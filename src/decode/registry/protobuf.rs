@@ -2,7 +2,7 @@
 //! which needs code that was made for the schema.
 //!
 //! Names are those of the `.proto`, an enum is its name, bytes are base64, and Google's well-known types are what Protobuf's own
-//! JSON writes (a `Timestamp` in RFC 3339). A field that was not set is missing: without `optional` Protobuf does not tell it from
+//! JSON writes (a `Timestamp` in RFC 3339), but for an `Any`, which is its `type_url` and its `value` in base64. A field that was not set is missing: without `optional` Protobuf does not tell it from
 //! one of zero, so an empty text or list and an integer 0 are missing, too; a `float` of 0 is a number like any other.
 
 use std::collections::HashMap;
@@ -149,12 +149,13 @@ fn is_zero_a_number(field: &FieldDescriptor) -> bool {
     matches!(field.kind(), Kind::Float | Kind::Double) && !field.supports_presence() && !field.is_list()
 }
 
+/// Those that `prost-reflect` writes itself. None of them may hold any message: an `Any` may hold an `Any`, which is read while it
+/// is written, without a limit. It is left as its fields are; the others are as deep as what was read, at most.
 fn is_well_known(message: &MessageDescriptor) -> bool {
     message.package_name() == "google.protobuf"
         && matches!(
             message.name(),
-            "Any"
-                | "Timestamp"
+            "Timestamp"
                 | "Duration"
                 | "FieldMask"
                 | "Struct"

@@ -1,11 +1,12 @@
 //! Where the schema registry is, and who asks it. A password shows in no log, error or `Debug`.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use url::Url;
+
+use crate::secret::Secret;
 
 const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 
@@ -20,37 +21,13 @@ pub struct Settings {
     pub username: Option<String>,
     /// The user's password.
     pub password: Option<Secret>,
-    /// A file that holds the password, in place of it.
+    /// A file whose first line is the password, in place of it.
     pub password_file: Option<PathBuf>,
     /// Certificates (PEM) that its own is signed by, beside those that the system trusts.
     pub ca_file: Option<PathBuf>,
     /// Milliseconds that one answer may take.
     #[serde(default = "default_timeout")]
     pub timeout_ms: u64,
-}
-
-/// What is not shown.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// For whom it is meant.
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(secret: String) -> Self {
-        Self(secret)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 impl Settings {

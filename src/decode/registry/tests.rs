@@ -225,6 +225,67 @@ fn a_message_of_more_values_than_any_post_has_is_refused_before_they_are_kept() 
 }
 
 #[test]
+fn what_an_any_holds_is_left_as_it_is() {
+    let proto = "syntax = \"proto3\"; import \"google/protobuf/any.proto\"; message M { google.protobuf.Any any = 1; }";
+    let schema = compiled("PROTOBUF", proto, &[]).expect("a schema");
+    let of_bytes = |field: u8, bytes: &[u8]| {
+        let mut whole = vec![field << 3 | 2];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut whole);
+        [whole.as_slice(), bytes].concat()
+    };
+    // As many as would use up the stack of any thread, were they read.
+    let url = "/google.protobuf.Any";
+    let mut held: Vec<u8> = Vec::new();
+    for _ in 0..5_000 {
+        held = [of_bytes(1, url.as_bytes()), of_bytes(2, &held)].concat();
+    }
+    let outer = [of_bytes(1, url.as_bytes()), of_bytes(2, &held)].concat();
+    let value = read_payload(&schema, &[&[0], of_bytes(1, &outer).as_slice()].concat()).expect("JSON");
+    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &held);
+    assert_eq!(value, json!({"any": {"type_url": url, "value": base64}}));
+}
+
+#[test]
+fn googles_struct_is_as_deep_as_the_reader_goes_and_no_deeper() {
+    let proto =
+        "syntax = \"proto3\"; import \"google/protobuf/struct.proto\"; message M { google.protobuf.Value v = 1; }";
+    let schema = compiled("PROTOBUF", proto, &[]).expect("a schema");
+    let nested = |lists: usize| {
+        // A value that is true, in as many lists.
+        let mut value = vec![0x20, 1];
+        for _ in 0..lists {
+            for key in [0x0a, 0x32] {
+                let mut outer = vec![key];
+                prost::encoding::encode_varint(value.len() as u64, &mut outer);
+                value = [outer, value].concat();
+            }
+        }
+        let mut message = vec![0, 0x0a];
+        prost::encoding::encode_varint(value.len() as u64, &mut message);
+        [message, value].concat()
+    };
+    assert_eq!(read_payload(&schema, &nested(2)), Ok(json!({"v": [[true]]})));
+    assert!(refused(&schema, &nested(5_000)).starts_with("schema_mismatch: "));
+}
+
+#[test]
+fn a_decimal_of_more_digits_than_any_database_has_is_refused() {
+    let decimal = |scale: u64| {
+        avro(&json!({"type": "bytes", "logicalType": "decimal", "precision": 200_000_000_000_u64, "scale": scale}))
+    };
+    let smallest = format!("0.{}1", "0".repeat(76));
+    let json = decimal(77).json(&[0, 0, 0, 0, 1, 2, 1]).expect("a number");
+    assert_eq!(String::from_utf8(json).expect("UTF-8"), smallest);
+    for scale in [78, 100_000_000_000] {
+        let refused = refused(&decimal(scale), &[2, 1]);
+        assert!(
+            refused.starts_with("schema_mismatch: ") && refused.contains(&format!("the scale {scale};")),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn protobufs_nesting_is_counted_outside_of_texts_and_comments() {
     let schema = |body: &str| compiled("PROTOBUF", &format!("syntax = \"proto3\"; {body} message M {{}}"), &[]);
     for body in [format!("/* {} */", "{".repeat(99)), format!("// {}\n", "{".repeat(99))] {

@@ -82,13 +82,33 @@ async fn only_what_the_registry_itself_says_no_to_is_final() {
         ("200 OK\r\nContent-Length: 99999999\r\n\r\n", false),
         ("200 OK\r\nContent-Length: 20\r\n\r\ncut", false),
     ] {
-        let whole = format!("HTTP/1.1 {}", answer.replacen("\r\n", "\r\nConnection: close\r\n", 1));
-        let (url, certificate, _) = server(whole.leak());
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let roots = folder.path().join("roots.pem");
-        std::fs::write(&roots, certificate).expect("written");
-        let registry = registry(&json!({"url": url, "ca_file": roots})).expect("a registry");
+        let (registry, _) = answering(answer);
         let failure = registry.client.schema(7).await.expect_err(answer);
         assert_eq!(failure.is_final(), is_final, "{answer}: {failure:?}");
+    }
+}
+
+/// Of a server that always answers this.
+fn answering(answer: &str) -> (Registry, Arc<Mutex<Vec<String>>>) {
+    let whole = format!("HTTP/1.1 {}", answer.replacen("\r\n", "\r\nConnection: close\r\n", 1));
+    let (url, certificate, asked) = server(whole.leak());
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, certificate).expect("written");
+    (registry(&json!({"url": url, "ca_file": roots})).expect("a registry"), asked)
+}
+
+#[tokio::test]
+async fn an_answer_that_never_becomes_a_schema_holds_nothing_up_for_ever() {
+    let long = format!("200 OK\r\n\r\n{}", "x".repeat(5 << 20));
+    for (answer, questions, why) in [
+        (long.as_str(), 1, "its answer has more than 4194304 bytes"),
+        ("200 OK\r\nContent-Length: 2\r\n\r\n{}", MOST_STRANGE, "its answer is not that of a schema registry: "),
+    ] {
+        let (registry, asked) = answering(answer);
+        let refused = registry.schema(7).await.expect_err("no schema");
+        assert_eq!(refused.reason, Reason::SchemaUnknown);
+        assert!(refused.to_string().contains(why), "{refused}");
+        assert_eq!(asked.lock().expect("not poisoned").len(), questions);
     }
 }
