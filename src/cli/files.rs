@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -43,7 +43,7 @@ impl Source {
 pub(super) enum Told {
     /// The post of this number cannot be read. Told before any post behind it goes into the pipeline.
     Unreadable(i64, posts::Error),
-    /// It had so many posts, those left out and the unreadable ones among them.
+    /// It had so many posts, those left out and the unreadable ones among them. Not told of one that broke off.
     End(i64),
 }
 
@@ -60,12 +60,21 @@ pub(super) fn told_on_standard_error() -> Tell {
     })
 }
 
+/// What reading sources comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    /// Posts that could not be read.
+    unreadable: u64,
+    /// Sources that broke off, which is said at once.
+    broken: u64,
+}
+
 /// Posts on their way.
 pub(super) struct Flow {
     /// One for each post that could be read, in the order of their source. Its origin is the path and the post's number in
     /// it, from 0 on; the generation of its assignment is the number of the source.
     pub outcomes: mpsc::Receiver<Outcome>,
-    reading: Vec<JoinHandle<Result<u64>>>,
+    reading: Vec<JoinHandle<Result<Count>>>,
     failure: oneshot::Receiver<ModelError>,
 }
 
@@ -98,16 +107,23 @@ impl Flow {
     /// How many posts could not be read. To be asked once `outcomes` is at its end.
     ///
     /// # Errors
-    /// When the model could not go on, or a source could not be read.
+    /// When the model could not go on, or a source could not be read to its end.
     pub async fn end(self) -> Result<u64> {
         if let Ok(error) = self.failure.await {
             return Err(anyhow!(error).context("the model cannot go on"));
         }
-        let mut unreadable = 0;
+        let mut all = Count::default();
         for reading in self.reading {
-            unreadable += reading.await??;
+            let count = reading.await??;
+            all = Count { unreadable: all.unreadable + count.unreadable, broken: all.broken + count.broken };
         }
-        Ok(unreadable)
+        if all.broken > 0 {
+            bail!(
+                "lists broke off, {} in all (they are named above); what stands behind is missing: run it again",
+                all.broken
+            );
+        }
+        Ok(all.unreadable)
     }
 }
 
@@ -122,25 +138,32 @@ struct Reader {
 }
 
 impl Reader {
-    /// Returns how many posts could not be read.
-    fn read_all(&self) -> Result<u64> {
-        let mut unreadable = 0;
+    fn read_all(&self) -> Result<Count> {
+        let mut count = Count::default();
         while let Some((number, source)) = self.next() {
-            unreadable += self.read(number, source)?;
+            self.read(number, source, &mut count)?;
         }
-        Ok(unreadable)
+        Ok(count)
     }
 
     fn next(&self) -> Option<(usize, Source)> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn read(&self, number: usize, source: Source) -> Result<u64> {
+    fn read(&self, number: usize, source: Source, count: &mut Count) -> Result<()> {
         let assignment = Assignment::new(number as u64);
         let topic: Arc<str> = source.path.to_string_lossy().into();
-        let (mut sequence, mut unreadable, mut end) = (0, 0, 0);
+        let (mut sequence, mut end) = (0, 0);
         for (offset, post) in (0i64..).zip((source.open)()?) {
             end = offset + 1;
+            // Also among the posts left out: no number is counted for what is not known.
+            if let Err(error) = &post
+                && error.is_of_the_list()
+            {
+                complain(&error.to_string());
+                count.broken += 1;
+                return Ok(());
+            }
             if usize::try_from(offset).is_ok_and(|offset| offset < source.skip) {
                 continue;
             }
@@ -148,7 +171,7 @@ impl Reader {
                 Ok(post) => post,
                 Err(error) => {
                     (self.tell)(number, Told::Unreadable(offset, error))?;
-                    unreadable += 1;
+                    count.unreadable += 1;
                     continue;
                 }
             };
@@ -157,17 +180,55 @@ impl Reader {
             let record = post.into_record(origin, Arc::clone(&assignment), sequence, permit);
             if self.records.send(record).is_err() {
                 // The model has failed, which is told elsewhere.
-                return Ok(unreadable);
+                return Ok(());
             }
             sequence += 1;
         }
-        (self.tell)(number, Told::End(end))?;
-        Ok(unreadable)
+        (self.tell)(number, Told::End(end))
     }
 
     fn admit(&self, bytes: usize) -> Permit {
         let budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         while !budget.wait_for_room(Duration::from_secs(1)) {}
         budget.admit(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_breaks_off_has_no_end_and_the_others_are_read() {
+        let post = || SourcePost { key: None, value: "{}".into(), headers: vec![], label: None };
+        let error = |of_list| {
+            let (path, source) = (PathBuf::from("list"), std::io::Error::other("stale file handle"));
+            if of_list { posts::Error::List { path, source } } else { posts::Error::Read { path, source } }
+        };
+        let broken: Posts = Box::new([Ok(post()), Err(error(false)), Err(error(true))].into_iter());
+        let whole: Posts = Box::new([Ok(post()), Err(error(false))].into_iter());
+        let sources = [whole, broken].into_iter().map(|posts| Source::opened("list".into(), posts));
+        let (records, sent) = crossbeam_channel::bounded(10);
+        let metrics = Metrics::new();
+        let limits = crate::settings::load(None).expect("the defaults are valid").limits;
+        let budget = Budget::new(limits, metrics.in_flight_records.clone(), metrics.in_flight_bytes.clone());
+        let told = Arc::new(Mutex::new(vec![]));
+        let tell: Tell = Box::new({
+            let told = Arc::clone(&told);
+            move |number, what| {
+                let what = match what {
+                    Told::Unreadable(post, _) => (number, "unreadable", post),
+                    Told::End(posts) => (number, "end", posts),
+                };
+                told.lock().expect("whole").push(what);
+                Ok(())
+            }
+        });
+        let reader =
+            Reader { left: Mutex::new(sources.enumerate().collect()), records, budget: Mutex::new(budget), tell };
+        assert_eq!(reader.read_all().expect("read"), Count { unreadable: 2, broken: 1 });
+        let told = told.lock().expect("whole").clone();
+        assert_eq!(told, [(1, "unreadable", 1), (0, "unreadable", 1), (0, "end", 2)]);
+        assert_eq!(sent.len(), 2);
     }
 }

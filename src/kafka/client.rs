@@ -24,7 +24,7 @@ const LISTENING: Duration = Duration::from_millis(20);
 /// Room beside a record for the headers of a dead letter and the framing of a request.
 const FRAMING_BYTES: usize = 64 * 1024;
 /// What is fetched ahead where a topic is read from end to end.
-const READER_BYTES: usize = 16 << 20;
+pub(super) const READER_BYTES: usize = 16 << 20;
 /// A broker sends one batch at least, whatever its size; librdkafka takes no smaller limit.
 pub(super) const LEAST_FETCH: usize = 1000;
 /// librdkafka takes no more for any of its sizes.

@@ -97,18 +97,17 @@ pub struct Read {
 
 /// Reads all partitions of some topics from their beginning on, without a group.
 pub struct Reader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Logged>,
 }
 
 impl Reader {
     /// Reads `topics`, each of `partitions` partitions.
     pub fn new(settings: &Settings, topics: &[&str], partitions: i32) -> Result<Self, Error> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &settings.brokers)
-            .set("group.id", format!("{}-reader", settings.group))
-            .set("enable.auto.commit", "false")
-            .create()
-            .map_err(Error::client)?;
+        let mut config = client::reading(settings, client::READER_BYTES)?;
+        // What comes later is waited for.
+        config.set("enable.partition.eof", "false");
+        let consumer: BaseConsumer<Logged> =
+            config.create_with_context(Logged::new(settings)).map_err(Error::client)?;
         let mut assignment = TopicPartitionList::new();
         for topic in topics {
             for partition in 0..partitions {

@@ -15,7 +15,7 @@ use rdkafka::bindings::{rd_kafka_mem_free, rd_kafka_memberid};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -58,6 +58,8 @@ struct State {
     member: String,
     /// Set where the group had given the member up while librdkafka kept its partitions.
     is_broken: bool,
+    /// Where the partition ended that is told next to be at its end.
+    ended_at: Option<i64>,
 }
 
 /// Why nothing more is settled.
@@ -147,6 +149,11 @@ impl Group {
         // What a worker of a longer window has committed is not taken back.
         let end = state.expected.get(partition).map_or(end, |expected| end.max(*expected));
         state.ledger.finish(partition, NextOffset(end))
+    }
+
+    /// Where the partition ended whose end the consumer was just told of.
+    pub fn take_end(&self) -> Option<i64> {
+        self.state().ended_at.take()
     }
 
     /// Whether the member is still the one that its partitions were assigned to. A group that misses a member forgets its id;
@@ -345,7 +352,12 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.logged.error(error, reason);
+        // Called on the thread that polls, right before the poll returns the end without its offset.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            self.state().ended_at = end_told(reason);
+        } else {
+            self.logged.error(error, reason);
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -383,6 +395,12 @@ fn member_id(consumer: &BaseConsumer<Group>) -> String {
     }
 }
 
+/// The offset in librdkafka's words for the end of a partition; nothing else tells it.
+fn end_told(reason: &str) -> Option<i64> {
+    let (_, from) = reason.split_once(" at offset ")?;
+    from.split(' ').next()?.parse().ok()
+}
+
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
     list.elements()
         .iter()
@@ -402,4 +420,17 @@ pub(super) fn list(positions: &[(Partition, NextOffset)]) -> Result<TopicPartiti
         list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*offset))?;
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As librdkafka 2.12 tells it.
+    #[test]
+    fn the_end_of_a_partition_is_told_with_its_offset() {
+        let told = "Fetch from broker 1 reached end of partition at offset 92 (HighwaterMark 95)";
+        assert_eq!(end_told(told), Some(92));
+        assert_eq!(end_told("Fetch from broker 1 failed: no"), None);
+    }
 }

@@ -191,6 +191,8 @@ impl Probe {
         let topic = new.configs.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let made = Handle::current().block_on(self.admin.create_topics([&topic], &deadlines()));
         match made.map(|all| all.into_iter().next()) {
+            // Somebody else has made it in this moment.
+            Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => {}
             Ok(Some(Err((_, code)))) => return Err(access(code)),
             Err(error) => return Err(of_error(&error)),
             Ok(_) => {}

@@ -214,7 +214,13 @@ impl Source {
                 });
             }
             Some(Err(KafkaError::PartitionEOF(number))) => {
-                self.is_in_window(&Partition { topic: Arc::clone(&self.topic), number }, i64::MAX);
+                let partition = Partition { topic: Arc::clone(&self.topic), number };
+                // It may end before the window does: a broker that is behind the leader does not have all of it yet.
+                let Some(end) = self.group().take_end() else {
+                    tracing::warn!(topic = %self.topic, partition = number, "librdkafka does not tell where it ends");
+                    return Ok(());
+                };
+                self.is_in_window(&partition, end);
             }
             Some(Err(error)) => return self.cannot_poll(&error),
         }
@@ -283,7 +289,7 @@ impl Source {
     }
 
     /// Whether a record is to be scored. The first one behind a backfill's share of the partition ends that, as does the
-    /// partition's own end.
+    /// partition's own end, where it is not before that of the share.
     fn is_in_window(&self, partition: &Partition, offset: i64) -> bool {
         let Some(share) = self.group().share(partition) else { return true };
         if offset >= share.end {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -13,7 +13,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::Settings;
 use super::client::Error;
 use super::security::acls::{Operation, Resource, denied};
-use super::security::faults::Fault;
+use super::security::faults::{Fault, short};
+
+/// A fault that was not told again for so long is over: whatever is told next counts.
+const OVER: Duration = Duration::from_mins(1);
 
 /// The context of a client; it is shared by its clones.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +26,8 @@ pub struct Logged(Arc<Told>);
 struct Told {
     /// `None` in tests of what needs none.
     settings: Option<Settings>,
-    fault: Mutex<Option<Fault>>,
+    /// The last one, and when it was told.
+    fault: Mutex<Option<(Fault, Instant)>>,
     /// Told once, and maybe before anybody asks.
     is_group_denied: AtomicBool,
 }
@@ -48,7 +52,8 @@ impl Logged {
     }
 
     fn fault(&self) -> Option<Fault> {
-        self.0.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let last = self.0.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map(|(fault, _)| fault.clone())
     }
 
     /// Keeps a fault and says what to do about it.
@@ -56,8 +61,9 @@ impl Logged {
         let fault = Fault::of(code, reason)?;
         let sentence = self.0.settings.as_ref().and_then(|settings| fault.sentence(settings));
         let mut last = self.0.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        if fault.replaces(last.as_ref()) {
-            *last = Some(fault);
+        let before = last.as_ref().filter(|(_, told)| told.elapsed() < OVER).map(|(fault, _)| fault);
+        if fault.replaces(before) {
+            *last = Some((fault, Instant::now()));
         }
         sentence
     }
@@ -124,6 +130,8 @@ impl ClientContext for Logged {
         if facility == "FAIL" {
             self.note(None, message);
         }
+        // A token endpoint's whole answer may be in it.
+        let message = short(message);
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::error!(target: "librdkafka", facility, "{message}");
@@ -147,7 +155,7 @@ impl ClientContext for Logged {
         if let Some(sentence) = self.note(code, reason) {
             tracing::warn!(%error, "{sentence}");
         } else {
-            tracing::warn!(%error, reason, "Kafka client");
+            tracing::warn!(%error, reason = short(reason), "Kafka client");
         }
     }
 }

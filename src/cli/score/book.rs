@@ -213,6 +213,14 @@ impl Book {
         self.advance()
     }
 
+    /// Makes sure of what was entered of an archive that has come to no end.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub fn keep(&mut self) -> Result<()> {
+        if self.files.is_some() { self.save() } else { Ok(()) }
+    }
+
     fn advance(&mut self) -> Result<()> {
         while let Some(why) = self.unreadable.remove(&self.progress.posts) {
             let origin =

@@ -50,8 +50,10 @@ pub(super) async fn run(settings: &Settings, paths: &[PathBuf], folder: &Path, r
         progress.inc(1);
     }
     progress.finish_and_clear();
-    flow.end().await?;
+    let ended = flow.end().await;
+    block_in_place(|| books.iter().try_for_each(|book| lock(book).keep()))?;
     complain(&summary(&books, before, folder));
+    ended?;
     Ok(Ended::of_refused(books.iter().map(|book| lock(book).counts().1).sum()))
 }
 

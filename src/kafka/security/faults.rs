@@ -53,8 +53,7 @@ impl Fault {
         let kind = kind(code, told)?;
         // How long and how often is of no use here, and what comes from outside is told in one short line.
         let told = told.split(" (after ").next().unwrap_or_default();
-        let reason = one_line(&told.chars().take(MOST_CHARS).collect::<String>());
-        Some(Self { kind, reason })
+        Some(Self { kind, reason: short(told) })
     }
 
     /// Whether it says more than one that was told before.
@@ -74,7 +73,7 @@ impl Fault {
         self.is_certain() || (self.kind != Kind::Away && waited >= DOUBT)
     }
 
-    /// What to do about it; `None` where nobody is there.
+    /// What to do about it, behind the last semicolon; `None` where nobody is there.
     #[must_use]
     pub fn sentence(&self, settings: &Settings) -> Option<String> {
         let (brokers, security, reason) = (&settings.brokers, &settings.security, &self.reason);
@@ -124,7 +123,7 @@ impl Fault {
                 } else {
                     (
                         "as a SASL listener does",
-                        "set kafka.security.protocol to sasl_ssl and kafka.security.mechanism; or it asks for a client certificate (kafka.security.certificate_file)",
+                        "set kafka.security.protocol to sasl_ssl and kafka.security.mechanism, or kafka.security.certificate_file where it asks for a client certificate",
                     )
                 };
                 format!("Kafka at {brokers} closes the connection at once, {listener}: {reason}; {fix}")
@@ -138,6 +137,11 @@ impl Fault {
     pub fn reason(&self) -> &str {
         &self.reason
     }
+}
+
+/// What comes from outside, as one short line.
+pub fn short(told: &str) -> String {
+    one_line(&told.chars().take(MOST_CHARS).collect::<String>())
 }
 
 fn kind(code: Option<RDKafkaErrorCode>, told: &str) -> Option<Kind> {
@@ -257,6 +261,19 @@ mod tests {
             }
             assert!(!sentence.contains("(after"), "{sentence}");
             assert_eq!((fault.is_final(Duration::ZERO), fault.is_final(DOUBT)), (is_certain, true), "{told}");
+        }
+    }
+
+    /// `sentistream check` tells it apart by that.
+    #[test]
+    fn the_fix_is_behind_the_last_semicolon() {
+        let told = "Disconnected: connection closed by peer: receive 0 after POLLIN; again";
+        for protocol in [Protocol::Plaintext, Protocol::Ssl, Protocol::SaslSsl] {
+            let mut settings = settings();
+            settings.security.protocol = protocol;
+            let sentence = Fault::of(None, told).and_then(|fault| fault.sentence(&settings)).expect("a sentence");
+            let (_, fix) = sentence.rsplit_once("; ").expect("a fix");
+            assert!(fix.starts_with("set kafka.security.protocol to "), "{sentence}");
         }
     }
 
