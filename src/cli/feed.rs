@@ -115,7 +115,7 @@ pub async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ended> {
     });
     let ended = feeding.publish(items, stop).await;
     // What was published before a failure is remembered too. Where a source failed, the broker still takes what is on its way.
-    let is_the_brokers = ended.as_ref().is_err_and(|error| error.is::<client::Error>());
+    let is_the_brokers = ended.as_ref().is_err_and(anyhow::Error::is::<client::Error>);
     let finished = feeding.finish(!is_the_brokers).await;
     feeding.progress.finish_and_clear();
     let ended = ended.and_then(|how| finished.map(|()| how));
@@ -131,12 +131,14 @@ fn start(sources: Vec<Source>, state: Option<&State>, way: Way) -> mpsc::Receive
     let places = sources.into_iter().enumerate().map(|(number, source)| {
         (source, state.and_then(|state| state.place(number)), Output { source: number, items: items.clone() })
     });
-    let mut runs = places.map(|(source, place, out)| source.run_to_end(place, way, out)).collect::<Vec<_>>();
+    let runs = places.map(|(source, place, out)| source.run_to_end(place, way, out)).collect::<Vec<_>>();
     if way.follow {
-        runs.into_iter().for_each(|run| drop(tokio::spawn(run)));
+        for run in runs {
+            drop(tokio::spawn(run));
+        }
     } else {
         tokio::spawn(async move {
-            for run in runs.drain(..) {
+            for run in runs {
                 run.await;
             }
         });

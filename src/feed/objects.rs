@@ -171,12 +171,12 @@ impl Objects {
         if let Some(why) = too_large(meta.size) {
             return Err(Undelivered::Object(why));
         }
-        let found = self.store.get(&meta.location).await.map_err(undelivered)?;
+        let found = self.store.get(&meta.location).await.map_err(|error| undelivered(&error))?;
         // It may be another one by now.
         if let Some(why) = too_large(found.meta.size) {
             return Err(Undelivered::Object(why));
         }
-        found.bytes().await.map_err(undelivered)
+        found.bytes().await.map_err(|error| undelivered(&error))
     }
 }
 
@@ -195,14 +195,14 @@ enum Undelivered {
     Store(String),
 }
 
-fn undelivered(error: object_store::Error) -> Undelivered {
+fn undelivered(error: &object_store::Error) -> Undelivered {
     use object_store::Error as Failure;
-    match &error {
+    match error {
         Failure::NotFound { .. } | Failure::Precondition { .. } | Failure::NotImplemented { .. } => {
-            Undelivered::Object(told(&error))
+            Undelivered::Object(told(error))
         }
         // Who may not read it today may tomorrow: it is not behind.
-        _ => Undelivered::Store(told(&error)),
+        _ => Undelivered::Store(told(error)),
     }
 }
 
@@ -226,8 +226,8 @@ mod tests {
     fn what_may_not_be_read_is_asked_for_again() {
         let (path, source) = (String::from("a.jpg"), || "403 Forbidden".into());
         let denied = object_store::Error::PermissionDenied { path: path.clone(), source: source() };
-        assert!(matches!(undelivered(denied), Undelivered::Store(why) if why.contains("403")));
+        assert!(matches!(undelivered(&denied), Undelivered::Store(why) if why.contains("403")));
         let gone = object_store::Error::NotFound { path, source: source() };
-        assert!(matches!(undelivered(gone), Undelivered::Object(_)));
+        assert!(matches!(undelivered(&gone), Undelivered::Object(_)));
     }
 }

@@ -47,7 +47,7 @@ mod tests {
     fn html_becomes_lines_of_text() {
         for (html, expected) in [
             (
-                r##"<p>first day at the <a href="https://x.example/tags/beach" class="hashtag">#<span>beach</span></a></p><p>so&nbsp;glad &amp; tired &#128512;</p>"##,
+                r#"<p>first day at the <a href="https://x.example/tags/beach" class="hashtag">#<span>beach</span></a></p><p>so&nbsp;glad &amp; tired &#128512;</p>"#,
                 "first day at the #beach\nso glad & tired 😀",
             ),
             ("one<br>two<BR/>three", "one\ntwo\nthree"),

@@ -1,4 +1,4 @@
-//! Mastodon: an account's export (`outbox.json`, an ActivityPub collection with its attachments beside it), and lists of
+//! Mastodon: an account's export (`outbox.json`, an `ActivityPub` collection with its attachments beside it), and lists of
 //! statuses as the API gives them.
 
 use std::path::{Path, PathBuf};
