@@ -182,7 +182,7 @@ async fn look(settings: &Settings, plan: Plan, report: &Report) {
     }
 }
 
-/// The registry is asked as at a start, which takes decode.registry.timeout_ms at most.
+/// The registry is asked as at a start, which takes `decode.registry.timeout_ms` at most.
 async fn registry(settings: &Settings, report: &Report) {
     let Some(set) = &settings.decode.registry else { return };
     match Registry::check_set(Some(set), &Metrics::new()).await {
