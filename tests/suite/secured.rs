@@ -101,10 +101,9 @@ impl Scene {
                 "User:sentistream" => {
                     here.extend(principals.iter().flat_map(|who| ["--allow-principal".into(), format!("User:{who}")]));
                 }
-                "posts" => here.push(self.topics.name.clone()),
                 "sentiments" => here.push(self.topics.output()),
                 "posts-dead-letters" => here.push(self.topics.dead_letters()),
-                "sentistream" => here.push(self.topics.name.clone()),
+                "posts" | "sentistream" => here.push(self.topics.name.clone()),
                 "sentistream-" => here.push(format!("{}-", self.topics.name)),
                 other => here.push(other.to_owned()),
             }

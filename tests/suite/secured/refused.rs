@@ -40,7 +40,9 @@ impl Scene {
         for some in cases.chunks(4) {
             std::thread::scope(|scope| {
                 let running = some.iter().map(|wrong| scope.spawn(|| self.is_told(wrong))).collect::<Vec<_>>();
-                running.into_iter().for_each(|case| case.join().expect("told"));
+                for case in running {
+                    case.join().expect("told");
+                }
             });
         }
     }
@@ -50,7 +52,6 @@ impl Scene {
         let (code, _, said) = self.run_with(wrong.command, wrong.environment.clone());
         let (took, what) = (since.elapsed(), wrong.what);
         let line = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
-        println!("{what}, after {:.1} s: {line}", took.as_secs_f64());
         assert_eq!(code, 1, "{what}: {said}");
         for told in &wrong.told {
             assert!(line.contains(told), "{what}: {told:?} is not in {line:?} of {said}");

@@ -82,8 +82,7 @@ impl SecuredBroker {
     pub fn start(folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("folder made");
         let authority = authority("Kafka");
-        let [a, b, c, d, e, controller] = free_ports();
-        let ports = [a, b, c, d, e];
+        let [ports @ .., controller] = free_ports::<6>();
         let secrets = ["plain", "scram", "key"].map(|of| format!("{of}-{:016x}", fastrand::u64(..)));
         let tokens = Tokens::start();
         fs::write(folder.join("ca.pem"), authority.pem()).expect("written");
