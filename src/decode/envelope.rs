@@ -79,13 +79,12 @@ fn or<'a>(own: Option<Cow<'a, str>>, beside: Beside<'a>) -> Beside<'a> {
 }
 
 fn source(own: Option<String>, beside: Beside<'_>, settings: &Settings) -> Result<Option<String>, Refusal> {
-    let source = match own {
-        Some(own) => Some(own),
-        None => {
-            let told = beside?;
-            told.as_deref().map_or(Ok(()), |told| check_text(told, "ce_source", settings))?;
-            told.map(Cow::into_owned)
-        }
+    let source = if own.is_some() {
+        own
+    } else {
+        let told = beside?;
+        told.as_deref().map_or(Ok(()), |told| check_text(told, "ce_source", settings))?;
+        told.map(Cow::into_owned)
     };
     Ok(source.filter(|source| !source.is_empty()))
 }
