@@ -264,15 +264,18 @@ async fn s3(
     let mut keys = bucket.iter().filter(|(key, _)| key.starts_with(prefix) && **key > after);
     let page: Vec<_> = keys.by_ref().take(2).collect();
     let next = keys.next().map(|_| page[1].0);
-    let contents: String = page
+    let contents: Vec<String> = page
         .iter()
         .map(|(key, image)| {
             format!("<Contents><Key>{key}</Key><LastModified>2026-11-27T12:00:00.000Z</LastModified><ETag>\"e\"</ETag><Size>{}</Size></Contents>", image.len())
         })
         .collect();
     let next = next.map(|key| format!("<NextContinuationToken>{key}</NextContinuationToken>")).unwrap_or_default();
-    format!("<?xml version=\"1.0\"?><ListBucketResult><Name>photos</Name>{contents}{next}</ListBucketResult>")
-        .into_response()
+    format!(
+        "<?xml version=\"1.0\"?><ListBucketResult><Name>photos</Name>{}{next}</ListBucketResult>",
+        contents.concat()
+    )
+    .into_response()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -399,7 +402,7 @@ async fn the_walk_through_of_the_documentation_runs() {
             .replace("https://example.com/", &format!("http://{address}/"))
             .replace("--topic posts", &format!("--topic {}", topics.name));
         let (settings, arguments): (Vec<&str>, Vec<&str>) =
-            ours.split_whitespace().partition(|word| word.contains("=") && !word.contains("://"));
+            ours.split_whitespace().partition(|word| word.contains('=') && !word.contains("://"));
         assert_eq!(arguments[..2], ["sentistream", "feed"], "{command}");
         let endpoint = format!("http://{s3}");
         let mut environment = vec![
@@ -435,7 +438,7 @@ async fn a_worker_scores_what_an_export_of_mastodon_holds() {
     assert_eq!(results.len(), 2, "{}", worker.log());
     let first = results
         .iter()
-        .map(|read| read.json())
+        .map(crate::support::kafka::Read::json)
         .find(|result| result["id"] == "https://social.example/users/ada/statuses/101");
     let first = first.expect("the first post");
     assert_eq!((&first["source"], &first["tags"][0]), (&json!("https://social.example/users/ada"), &json!("caturday")));
