@@ -1,5 +1,5 @@
 //! `sentistream score`: posts from files through the same pipeline as the stream's, results on standard output or, by
-//! archive, in a folder ([`out`]).
+//! archive, in a folder (`out`).
 
 mod archives;
 mod book;

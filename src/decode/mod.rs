@@ -236,7 +236,7 @@ impl Decoder {
         Self { cache, ..self }
     }
 
-    /// From now on values are read by the schemas of this registry: [`registry::Stage`] finds them before decoding.
+    /// From now on values are read by the schemas of this registry: `registry::Stage` finds them before decoding.
     #[must_use]
     pub fn with_registry(self, registry: Option<Arc<Registry>>) -> Self {
         Self { registry, ..self }

@@ -1,6 +1,6 @@
 //! `sentistream top`: what workers tell of themselves, at a glance and live.
 //!
-//! Each worker's admin port is [`ask`]ed once a second by a thread of its own. A [`track`] keeps the answers of one worker for
+//! Each worker's admin port is [`ask`]ed once a second by a thread of its own. A `track` keeps the answers of one worker for
 //! as long as rates are taken over; the [`Board`] holds all tracks. A [`Reading`] is every figure of a moment, for programs (JSON)
 //! as for the [`view`], which draws it, on a [`screen`] or as plain text. All but [`ask`] and [`screen`] is pure.
 //!
