@@ -177,19 +177,20 @@ fn a_list_that_cannot_be_read_any_further_is_told_apart_from_a_post() {
 
 #[test]
 fn a_name_below_the_folder_may_begin_like_the_folder() {
-    let tests = tempfile::tempdir_in("tests").expect("a folder with a path that is not absolute");
-    let inner = tests.path().join(tests.path());
+    let tests = tempfile::tempdir_in("tests").expect("a folder below the one that tests run in");
+    let here = std::env::current_dir().expect("a folder").canonicalize().expect("there");
+    let folder = tests.path().canonicalize().expect("there");
+    let relative = folder.strip_prefix(&here).expect("below");
+    let inner = folder.join(relative);
     fs::create_dir_all(&inner).expect("made");
-    fs::write(tests.path().join("a.jpg"), "outer").expect("written");
+    fs::write(folder.join("a.jpg"), "outer").expect("written");
     fs::write(inner.join("a.jpg"), "inner").expect("written");
-    let images = Images::beneath(tests.path()).expect("a folder");
+    let images = Images::beneath(relative).expect("a folder");
     let read = |name: &Path| Draft::of_image(&images, name).record(reading(Encoding::Binary)).expect("read").value;
-    assert!(tests.path().is_relative());
-    assert_eq!(read(&tests.path().join("a.jpg")), "inner");
+    assert_eq!(read(&relative.join("a.jpg")), "inner");
     assert_eq!(read(Path::new("a.jpg")), "outer");
-    let absolute = tests.path().canonicalize().expect("there");
-    let images = Images::beneath(&absolute).expect("a folder");
-    let post = Draft::of_image(&images, &absolute.join("a.jpg")).record(reading(Encoding::Binary));
+    let images = Images::beneath(&folder).expect("a folder");
+    let post = Draft::of_image(&images, &folder.join("a.jpg")).record(reading(Encoding::Binary));
     assert_eq!(post.expect("read").value, "outer");
 }
 
