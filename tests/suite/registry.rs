@@ -242,7 +242,7 @@ async fn a_registry_that_is_away_holds_the_feed_up_and_costs_no_post() {
         ),
         (vec![("URL", elsewhere.as_str())], "does not answer: "),
         (vec![("URL", &format!("{}/apis", gate.url))], "is no schema registry: "),
-        (vec![("PASSWORD_FILE", "/not/there")], "cannot use decode.registry.password_file /not/there: "),
+        (vec![("PASSWORD_FILE", "/not/there")], "decode.registry.password_file /not/there cannot be read: "),
     ] {
         let error = tokio::task::block_in_place(|| run(&pairs));
         assert!(error.contains(expected) && !error.contains("letmein"), "{expected}: {error}");
