@@ -59,8 +59,10 @@ impl Fault {
     /// Whether it says more than one that was told before.
     #[must_use]
     pub fn replaces(&self, before: Option<&Self>) -> bool {
-        // The end of an attempt is told too, and is no news; an absence explains what was only a guess.
-        self.is_certain() || before.is_none_or(|before| !before.is_certain())
+        // The end of an attempt is told too, and is no news; an absence explains what was only a guess. A listener without TLS
+        // is now and then told as one that merely hangs up.
+        let is_less = |before: &Self| before.kind == Kind::NoTls && self.kind == Kind::Closed;
+        self.is_certain() || before.is_none_or(|before| !before.is_certain() && !is_less(before))
     }
 
     fn is_certain(&self) -> bool {
